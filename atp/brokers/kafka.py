@@ -1,0 +1,306 @@
+"""Real Apache Kafka (KRaft), one node or several, from Maven artifacts, in a folder of its own.
+
+    with KafkaCluster(nodes=3) as kafka:
+        kafka.nodes[1].kill()
+        kafka.nodes[1].start()
+
+As a program: `python -m atp.brokers.kafka --nodes 1` prints the bootstrap address and runs until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from atp.brokers.jars import MissingToolError, dependency_jars
+from atp.brokers.process import LOOPBACK, BrokerStartError, Child, free_ports, wait_until_ready
+
+KAFKA_VERSION = "4.1.1"
+HERE = Path(__file__).parent
+START_TIMEOUT_S = 90.0
+SINGLE_HEAP_MB, MULTI_HEAP_MB = 512, 320
+
+
+def kafka_jars() -> Path:
+    """The folder with Kafka's jars, fetched once."""
+    return dependency_jars(HERE / "pom.xml", f"kafka-{KAFKA_VERSION}")
+
+
+def default_properties(nodes: int) -> dict[str, str]:
+    """Server properties suited to tests: no surprises, no waiting; replicas fit the node count."""
+    replicas, min_isr = min(nodes, 3), 2 if nodes >= 3 else 1
+    return {
+        "auto.create.topics.enable": "false",
+        "num.partitions": "1",
+        "default.replication.factor": str(replicas),
+        "min.insync.replicas": str(min_isr),
+        "unclean.leader.election.enable": "false",
+        "offsets.topic.replication.factor": str(replicas),
+        "offsets.topic.num.partitions": "8",
+        "transaction.state.log.replication.factor": str(replicas),
+        "transaction.state.log.min.isr": str(min_isr),
+        "transaction.state.log.num.partitions": "8",
+        "share.coordinator.state.topic.replication.factor": str(replicas),
+        "share.coordinator.state.topic.min.isr": str(min_isr),
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        "log.cleaner.backoff.ms": "500",
+        "log.cleaner.dedupe.buffer.size": str(16 << 20),
+        "log.cleaner.io.buffer.size": str(1 << 19),
+        "broker.session.timeout.ms": "4000",
+        "broker.heartbeat.interval.ms": "500",
+        "controlled.shutdown.enable": "true" if nodes > 1 else "false",
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+    }
+
+
+def java_command(jars: Path, main: str, heap_mb: int, *arguments: str) -> list[str]:
+    """A Java command line with a small heap and a quick start."""
+    flags = [
+        f"-Xmx{heap_mb}m",
+        "-XX:+UseSerialGC",
+        f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}",
+    ]
+    if heap_mb <= MULTI_HEAP_MB:
+        flags.append("-XX:TieredStopAtLevel=1")
+    return ["java", *flags, "-cp", f"{jars}/*", main, *arguments]
+
+
+class KafkaNode:
+    """One server, broker and controller in one; it keeps its ports and its log folder over restarts."""
+
+    def __init__(self, node_id: int, port: int, folder: Path, jars: Path, heap_mb: int) -> None:
+        self.node_id, self.port, self.folder = node_id, port, folder
+        self._jars, self._heap_mb = jars, heap_mb
+        self._child: Child | None = None
+        folder.mkdir(parents=True)
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` of this node alone."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def child(self) -> Child:
+        """The process of this node."""
+        if self._child is None:
+            raise BrokerStartError(f"Kafka node {self.node_id} has not been started")
+        return self._child
+
+    @property
+    def running(self) -> bool:
+        """True while the process lives, paused or not."""
+        return self._child is not None and self._child.running
+
+    def configure(self, properties: Mapping[str, str]) -> None:
+        """Write the server properties."""
+        lines = [f"{name}={value}" for name, value in properties.items()]
+        (self.folder / "server.properties").write_text("\n".join(lines) + "\n")
+
+    def format(self, cluster_id: str) -> subprocess.Popen[bytes]:
+        """Start formatting the log folder."""
+        arguments = ["format", "-t", cluster_id, "-c", str(self.folder / "server.properties")]
+        command = java_command(self._jars, "kafka.tools.StorageTool", 128, *arguments)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def start(self, wait: bool = True) -> None:
+        """Start the process; with `wait`, return once it answers."""
+        if self.running:
+            return
+        properties = str(self.folder / "server.properties")
+        command = java_command(self._jars, "kafka.Kafka", self._heap_mb, properties)
+        self._child = Child(command, self.folder / "server.log", {"LOG_DIR": str(self.folder)})
+        if wait:
+            wait_until_ready(self.bootstrap, [self._child], 1, START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """End it in good order (SIGTERM)."""
+        self.child.stop()
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        self.child.kill()
+
+    def restart(self, wait: bool = True) -> None:
+        """Stop it if it runs, then start it."""
+        if self.running:
+            self.stop()
+        self.start(wait)
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP)."""
+        self.child.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self.child.send(signal.SIGCONT)
+
+
+class KafkaCluster:
+    """Kafka on free loopback ports; use it with `with` or `async with`.
+
+    Args:
+        nodes: how many servers, each broker and controller.
+        heap_mb: Java heap of each; by default 512 for one node, 320 for several.
+        properties: server properties that add to or replace `default_properties`.
+    """
+
+    transactions = True
+    compaction = True
+
+    def __init__(
+        self, nodes: int = 1, heap_mb: int | None = None, properties: Mapping[str, str] | None = None
+    ) -> None:
+        self.size = nodes
+        self.heap_mb = heap_mb or (SINGLE_HEAP_MB if nodes == 1 else MULTI_HEAP_MB)
+        self.properties = dict(properties or {})
+        self.nodes: list[KafkaNode] = []
+        self._folder: Path | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port,…` of all nodes."""
+        return ",".join(node.bootstrap for node in self.nodes)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the running nodes."""
+        return [node.child.pid for node in self.nodes if node.running]
+
+    def start(self) -> Self:
+        """Fetch the jars when needed, format, start all nodes, wait until all know each other."""
+        self._prepare(kafka_jars())
+        self._spawn()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return once every running node is known; stop everything if that fails."""
+        running = [node for node in self.nodes if node.running]
+        try:
+            for node in running:
+                wait_until_ready(node.bootstrap, [node.child], len(running), timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End all nodes, however they are, and delete what they stored."""
+        for node in self.nodes:
+            if node.running:
+                node.kill()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def restart(self) -> None:
+        """Stop all nodes, then start them again on the same data and ports."""
+        for node in self.nodes:
+            node.child.terminate()
+        for node in self.nodes:
+            node.child.stop(grace_s=6.0)  # the last one waits in vain for a quorum to say good-bye to
+        self._spawn()
+        self.wait_ready()
+
+    def _spawn(self) -> None:
+        for node in self.nodes:
+            node.start(wait=False)
+
+    def _prepare(self, jars: Path) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="atp-kafka-"))
+        ports = free_ports(2 * self.size)
+        brokers, controllers = ports[: self.size], ports[self.size :]
+        for index, port in enumerate(brokers):
+            node = KafkaNode(index + 1, port, self._folder / f"node-{index + 1}", jars, self.heap_mb)
+            node.configure(self._node_properties(node, controllers))
+            self.nodes.append(node)
+        self._format()
+
+    def _format(self) -> None:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        for tool in [node.format(cluster_id) for node in self.nodes]:
+            output, _ = tool.communicate()
+            if tool.returncode:
+                raise BrokerStartError(f"Kafka storage could not be formatted:\n{output.decode()[-1500:]}")
+
+    def _node_properties(self, node: KafkaNode, controllers: list[int]) -> dict[str, str]:
+        voters = ",".join(f"{index + 1}@{LOOPBACK}:{port}" for index, port in enumerate(controllers))
+        controller = controllers[node.node_id - 1]
+        return {
+            **default_properties(self.size),
+            "process.roles": "broker,controller",
+            "node.id": str(node.node_id),
+            "controller.quorum.voters": voters,
+            "listeners": f"PLAINTEXT://{node.bootstrap},CONTROLLER://{LOOPBACK}:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{node.bootstrap}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(node.folder / "logs"),
+            **self.properties,
+        }
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        jars = await asyncio.to_thread(kafka_jars)
+        await asyncio.to_thread(self._prepare, jars)
+        self._spawn()  # here, not in the thread: the nodes would die with the thread
+        await asyncio.to_thread(self.wait_ready)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+def _wait_for_signal() -> None:
+    """Return at Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a cluster for a person."""
+    parser = argparse.ArgumentParser(
+        prog="python -m atp.brokers.kafka", description="Apache Kafka until Ctrl-C"
+    )
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--heap-mb", type=int)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a server property")
+    options = parser.parse_args(arguments)
+    properties = dict(pair.split("=", 1) for pair in options.set)
+    try:
+        with KafkaCluster(options.nodes, options.heap_mb, properties) as kafka:
+            sys.stdout.write(f"{kafka.bootstrap}\n")
+            sys.stdout.flush()
+            _wait_for_signal()
+    except MissingToolError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
