@@ -1,0 +1,1 @@
+"""Available-to-Promise per SKU and region: fact → state → ATP → topic → reconciliation → mode → ledger."""

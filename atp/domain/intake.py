@@ -1,0 +1,275 @@
+"""Whether a fact counts: too old, in the future, a duplicate, in conflict, or new.
+
+All that decides over a fact's admission lives here, so that what follows (stock, reservations, receipts,
+damages) only says what an admitted fact does and never refuses.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from atp.domain.facts import (
+    Damage,
+    Fact,
+    LineState,
+    Receipt,
+    Reservation,
+    StockAdjusted,
+    StockCounted,
+    StockMoved,
+    StockReturned,
+    StockShipped,
+)
+from atp.domain.refusals import Reason, Refusal
+from atp.domain.rows import Marks, Rows
+from atp.domain.times import DAY_MS, FOREVER_MS, HOUR_MS, MINUTE_MS, rfc3339, to_ms
+
+FUTURE_TOLERANCE_MS = 5 * MINUTE_MS
+
+# One mark table, four kinds of marks: the seed keeps their keys apart.
+_EVENT, _VERSION, _LINE, _DOCUMENT = 1, 2, 3, 4
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Horizons(msgspec.Struct, frozen=True):
+    """How far back facts are placed. Part of the state's meaning: never changed under a running state."""
+
+    journal_hours: int = 72
+    memory_days: int = 30
+    ambiguity_ms: int = 1000
+
+    @property
+    def journal_ms(self) -> int:
+        """Age (ms before stream time) beyond which stock, damage and receipt facts are TOO_OLD."""
+        return self.journal_hours * HOUR_MS
+
+    @property
+    def memory_ms(self) -> int:
+        """Age (ms before stream time) beyond which facts of an unknown reservation line are TOO_OLD."""
+        return self.memory_days * DAY_MS
+
+
+class SkuHead(msgspec.Struct, array_like=True):
+    """What is known of a SKU as a whole: stream time, and the nodes and regions its facts named."""
+
+    stream_ms: int = -FOREVER_MS
+    as_of_ms: int = -FOREVER_MS  # highest time of an admitted fact
+    nodes: list[str] = []
+    regions: list[str] = []
+    backfilled_nodes: dict[str, int] = {}  # node → highest recorded_at of a back-filled fact
+    backfilled_regions: dict[str, int] = {}
+
+
+class Admitted(msgspec.Struct, gc=False):
+    """An admitted fact with its times in ms and its SKU's stream time after it."""
+
+    fact: Fact
+    time_ms: int
+    recorded_ms: int
+    stream_ms: int
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """The fact was there before, with the same body: no effect."""
+
+
+DUPLICATE = Duplicate()
+
+
+def fact_time_ms(fact: Fact) -> int:
+    """The time by which a fact is ordered: `as_of` of a count, `occurred_at` of all others."""
+    return to_ms(fact.as_of if type(fact) is StockCounted else fact.occurred_at)
+
+
+def admit(
+    fact: Fact, heads: Rows[SkuHead], marks: Marks, horizons: Horizons, now_ms: int
+) -> Admitted | Duplicate | Refusal:
+    """Judge a fact in the documented order of reasons and, if it counts, remember it."""
+    head = heads.get((fact.sku,)) or SkuHead()
+    time_ms, recorded_ms = fact_time_ms(fact), to_ms(fact.recorded_at)
+    refusal = _future(fact, time_ms, recorded_ms, now_ms) or _too_old(fact, time_ms, head.stream_ms, marks, horizons)
+    if refusal is not None:
+        return refusal
+    document = _document(fact)
+    body = _body(fact, time_ms)
+    seen = _seen(fact, document, body, head.stream_ms, marks)
+    if isinstance(seen, Refusal):
+        return seen
+    head.stream_ms = max(head.stream_ms, recorded_ms)
+    if seen is None:
+        _remember(fact, document, body, time_ms, head, marks, horizons)
+        _locate(fact, head, time_ms, recorded_ms)
+    heads[fact.sku,] = head
+    return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms)
+
+
+def _future(fact: Fact, time_ms: int, recorded_ms: int, now_ms: int) -> Refusal | None:
+    if time_ms > recorded_ms + FUTURE_TOLERANCE_MS or to_ms(fact.occurred_at) > recorded_ms + FUTURE_TOLERANCE_MS:
+        name = "as_of" if type(fact) is StockCounted else "occurred_at"
+        allowed = f"at most 5 minutes after recorded_at = {rfc3339(recorded_ms)}"
+        return Refusal(Reason.FUTURE, f"{name} = {rfc3339(time_ms)}: {allowed} is allowed")
+    if recorded_ms > now_ms + FUTURE_TOLERANCE_MS:
+        return Refusal(
+            Reason.FUTURE,
+            f"recorded_at = {rfc3339(recorded_ms)}: at most 5 minutes after now = {rfc3339(now_ms)} is allowed",
+        )
+    return None
+
+
+def _too_old(fact: Fact, time_ms: int, stream_ms: int, marks: Marks, horizons: Horizons) -> Refusal | None:
+    if type(fact) is not Reservation:
+        if time_ms >= stream_ms - horizons.journal_ms:
+            return None
+        name = "as_of" if type(fact) is StockCounted else "occurred_at"
+        allowed = f"at most {horizons.journal_hours} hours before stream time {rfc3339(stream_ms)}"
+        return Refusal(Reason.TOO_OLD, f"{name} = {rfc3339(time_ms)}: {allowed} is allowed")
+    if time_ms >= stream_ms - horizons.memory_ms or known_line(fact, stream_ms, marks):
+        return None
+    return Refusal(
+        Reason.TOO_OLD,
+        f"occurred_at = {rfc3339(time_ms)}: at most {horizons.memory_days} days before stream time "
+        f"{rfc3339(stream_ms)} is allowed for the unknown line {fact.reservation_id}/{fact.line}",
+    )
+
+
+def known_line(fact: Reservation, stream_ms: int, marks: Marks) -> bool:
+    """Whether the reservation line is remembered: open, or closed for less than the memory horizon."""
+    mark = marks.get(fact.sku, _hash(line_key(fact.reservation_id, fact.line), _LINE))
+    return mark is not None and mark[1] >= stream_ms
+
+
+def line_key(document_id: str, line: int) -> str:
+    """Key of a document line within its SKU."""
+    return f"{document_id}\x1f{line}"
+
+
+def _hash(text: str, seed: int) -> int:
+    return int(xxh3_64_intdigest(text.encode(), seed))
+
+
+def _document(fact: Fact) -> str | None:
+    """Key of the document line version that a fact states, or None for a plain event."""
+    if type(fact) is Reservation:
+        return f"v\x1f{fact.reservation_id}\x1f{fact.line}\x1f{fact.version}"
+    if type(fact) is Receipt:
+        return f"r\x1f{fact.receipt_id}\x1f{fact.line}\x1f{fact.version}"
+    if type(fact) is Damage:
+        return f"d\x1f{fact.damage_id}\x1f{fact.version}"
+    return None
+
+
+def _body(fact: Fact, time_ms: int) -> int:
+    """Hash of what a fact says. Identity, transport and bookkeeping of the message are not what it says."""
+    head = (fact.source, fact.region, fact.node, to_ms(fact.occurred_at))
+    return int(xxh3_64_intdigest(_encode((head, _said(fact, time_ms)))))
+
+
+def _said(fact: Fact, time_ms: int) -> tuple[object, ...]:
+    match fact:
+        case Reservation() as f:
+            expires = f.expires_at and to_ms(f.expires_at)
+            quantities = (f.requested, f.open, f.consumed, f.released)
+            return (f.type, f.reservation_id, f.line, f.version, f.channel, f.state, *quantities, expires, f.due_date)
+        case StockShipped() as f:
+            return ("shipped", f.quantity, f.reservation_id, f.line)
+        case StockMoved() as f:
+            return ("moved", f.from_state, f.to_state, f.quantity, f.reason)
+        case StockAdjusted() as f:
+            return ("adjusted", f.state, f.delta, f.reason)
+        case Receipt() as f:
+            quantities = (f.expected, f.received, f.put_away, f.held)
+            return (f.type, f.receipt_id, f.line, f.version, f.stage, *quantities, f.eta, f.supplier)
+        case Damage() as f:
+            states = (f.from_state, f.to_state)
+            return (f.type, f.damage_id, f.version, *states, f.reported, f.reversed, f.written_off)
+        case StockCounted() as f:
+            return ("counted", time_ms, *sorted(f.quantities.items()))
+        case StockReturned() as f:
+            return ("returned", f.quantity, f.order_id)
+
+
+def _seen(fact: Fact, document: str | None, body: int, stream_ms: int, marks: Marks) -> Duplicate | Refusal | None:
+    mark = marks.get(fact.sku, _hash(fact.event_id, _EVENT))
+    if mark is not None and mark[1] >= stream_ms:
+        return DUPLICATE if mark[0] == body else _conflict(Reason.EVENT_CONFLICT, "event_id", fact.event_id)
+    if document is None:
+        return None
+    mark = marks.get(fact.sku, _hash(document, _VERSION))
+    if mark is not None and mark[1] >= stream_ms:
+        shown = document.replace("\x1f", "/")
+        return DUPLICATE if mark[0] == body else _conflict(Reason.VERSION_CONFLICT, "document version", shown)
+    return _changed(fact, stream_ms, marks) if type(fact) is Damage else None
+
+
+def _conflict(reason: Reason, name: str, value: str) -> Refusal:
+    return Refusal(reason, f"{name} = {value}: came before with another body; the first in log order stands")
+
+
+def _damage_identity(fact: Damage) -> int:
+    return _hash(f"{fact.node}\x1f{fact.from_state}\x1f{fact.to_state}", _DOCUMENT)
+
+
+def _changed(fact: Damage, stream_ms: int, marks: Marks) -> Refusal | None:
+    mark = marks.get(fact.sku, _hash(fact.damage_id, _DOCUMENT))
+    if mark is None or mark[1] < stream_ms or mark[0] == _damage_identity(fact):
+        return None
+    found = f"{fact.node}, {fact.from_state}, {fact.to_state}"
+    return Refusal(
+        Reason.DOCUMENT_CHANGED,
+        f"node, from_state, to_state = {found}: must stay as damage {fact.damage_id} first said",
+    )
+
+
+def _remember(
+    fact: Fact, document: str | None, body: int, time_ms: int, head: SkuHead, marks: Marks, horizons: Horizons
+) -> None:
+    sku, drop_before_ms = fact.sku, head.stream_ms
+    journal_until, memory_until = time_ms + horizons.journal_ms, time_ms + horizons.memory_ms
+    marks.put(sku, _hash(fact.event_id, _EVENT), body, journal_until, drop_before_ms)
+    if document is None:
+        return
+    if type(fact) is Reservation:
+        marks.put(sku, _hash(document, _VERSION), body, memory_until, drop_before_ms)
+        _remember_line(fact, memory_until, drop_before_ms, marks)
+        return
+    marks.put(sku, _hash(document, _VERSION), body, journal_until, drop_before_ms)
+    if type(fact) is Damage:
+        marks.put(sku, _hash(fact.damage_id, _DOCUMENT), _damage_identity(fact), FOREVER_MS, drop_before_ms)
+
+
+def _remember_line(fact: Reservation, memory_until: int, drop_before_ms: int, marks: Marks) -> None:
+    """A line is known while it is open, and for the memory horizon afterwards; its highest version decides."""
+    key = _hash(line_key(fact.reservation_id, fact.line), _LINE)
+    mark = marks.get(fact.sku, key)
+    if mark is None or fact.version >= mark[0]:
+        until = known_until_ms(fact, memory_until)
+        marks.put(fact.sku, key, fact.version, until, drop_before_ms)
+
+
+def known_until_ms(fact: Reservation, memory_until: int) -> int:
+    """Until when a line in the state that this fact gives it is remembered."""
+    if fact.open == 0:
+        return memory_until
+    if fact.state is LineState.SOFT and fact.expires_at is not None:
+        # an offer that was never taken is over when it expires, though nobody may ever say so
+        return max(memory_until, memory_until - to_ms(fact.occurred_at) + to_ms(fact.expires_at))
+    return FOREVER_MS
+
+
+def _locate(fact: Fact, head: SkuHead, time_ms: int, recorded_ms: int) -> None:
+    """Note where the fact happened: every (SKU, region) that a fact names has a record, if only of zeros."""
+    head.as_of_ms = max(head.as_of_ms, time_ms)
+    if fact.node is not None and fact.node not in head.nodes:
+        head.nodes = sorted([*head.nodes, fact.node])
+    if type(fact) is Reservation:
+        if fact.region not in head.regions:
+            head.regions = sorted([*head.regions, fact.region])
+        if fact.backfill:
+            _raise_to(head.backfilled_regions, fact.region, recorded_ms)
+    elif fact.backfill and fact.node is not None:
+        _raise_to(head.backfilled_nodes, fact.node, recorded_ms)
+
+
+def _raise_to(marks: dict[str, int], place: str, recorded_ms: int) -> None:
+    marks[place] = max(marks.get(place, recorded_ms), recorded_ms)
