@@ -1,0 +1,163 @@
+"""Input of one task, buffered per topic and merged in time order.
+
+The log delivers what it fetches; the task takes what is due. While a topic-partition has a backlog, no
+other is processed further than `max_skew_ms` ahead of it: a task that works off a long backlog would
+otherwise let one topic run days ahead of the facts another still holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from itertools import accumulate
+
+from atp.lane.errors import Discontinuity
+from atp.lane.ports import Chunk, Record
+
+UNSEEN = -1
+
+
+class _Topic:
+    """What is buffered of one topic: whole chunks, the first perhaps partly taken."""
+
+    __slots__ = ("count", "end", "expected", "last_ms", "pieces", "taken")
+
+    def __init__(self, position: int, end: int) -> None:
+        self.taken = position  # next offset the task will commit
+        self.expected = position  # where the next chunk must start
+        self.end = end
+        self.last_ms = UNSEEN
+        self.count = 0
+        self.pieces: deque[tuple[list[Record], list[int], int]] = deque()
+
+    @property
+    def behind(self) -> bool:
+        return self.expected < self.end
+
+    def skip_to(self, position: int) -> None:
+        """Nothing but markers and gaps up to here."""
+        if self.pieces:
+            records, order, _ = self.pieces[-1]
+            self.pieces[-1] = (records, order, position)
+        else:
+            self.taken = position
+
+
+class Buffer:
+    """The sink a log delivers to and a task takes from."""
+
+    def __init__(self, positions: Mapping[str, int], ends: Mapping[str, int], limit: int, skew_ms: int) -> None:
+        self._topics = {topic: _Topic(at, ends[topic]) for topic, at in positions.items()}
+        self._limit = limit
+        self._skew_ms = skew_ms
+        self._error: Exception | None = None
+        self.arrived = asyncio.Event()
+
+    def deliver(self, chunk: Chunk) -> None:
+        """Take a chunk; it must start where the one before ended."""
+        topic = self._topics[chunk.topic]
+        if chunk.start != topic.expected:
+            self.fail(Discontinuity(f"{chunk.topic} continued at {chunk.start}, not at {topic.expected}"))
+            return
+        topic.expected = chunk.next
+        topic.end = max(topic.end, chunk.end)
+        if not chunk.records:
+            topic.skip_to(chunk.next)
+            return
+        order = list(accumulate([r.timestamp_ms for r in chunk.records], max, initial=topic.last_ms))[1:]
+        topic.last_ms = order[-1]
+        topic.count += len(order)
+        topic.pieces.append((chunk.records, order, chunk.next))
+        self.arrived.set()
+
+    def full(self, name: str) -> bool:
+        """Whether enough of this topic is buffered."""
+        return self._topics[name].count >= self._limit
+
+    def fail(self, error: Exception) -> None:
+        """Remember why input stopped; raised at the next take."""
+        self._error = self._error or error
+        self.arrived.set()
+
+    @property
+    def count(self) -> int:
+        """Records buffered."""
+        return sum([topic.count for topic in self._topics.values()])
+
+    @property
+    def broken(self) -> bool:
+        """Whether the next take raises."""
+        return self._error is not None
+
+    def lag(self) -> dict[str, int]:
+        """Per topic, offsets between what was taken and the last known end."""
+        return {name: max(0, topic.end - topic.taken) for name, topic in self._topics.items()}
+
+    def offsets(self) -> dict[str, int]:
+        """Next offset per topic after everything taken so far."""
+        return {name: topic.taken for name, topic in self._topics.items()}
+
+    def take(self, limit: int) -> list[Record]:
+        """Records that may be processed now, merged by time, stable per topic and in declared order."""
+        if self._error is not None:
+            raise self._error
+        horizon = self._horizon()
+        taken = [self._take_topic(topic, limit, horizon) for topic in self._topics.values()]
+        parts = [part for part in taken if part[0]]
+        if len(parts) <= 1:
+            return parts[0][0] if parts else []
+        return _merge(parts)
+
+    def ready(self) -> bool:
+        """Whether a take would return records, or raise."""
+        if self._error is not None:
+            return True
+        horizon = self._horizon()
+        return any(t.pieces and t.pieces[0][1][0] <= horizon for t in self._topics.values())
+
+    def _horizon(self) -> float:
+        behind = [topic.last_ms for topic in self._topics.values() if topic.behind]
+        if not behind:
+            return float("inf")
+        oldest = min(behind)
+        return oldest + self._skew_ms if oldest != UNSEEN else float("-inf")
+
+    def _take_topic(self, topic: _Topic, limit: int, horizon: float) -> tuple[list[Record], list[int]]:
+        records: list[Record] = []
+        order: list[int] = []
+        while topic.pieces and len(records) < limit:
+            piece, times, end = topic.pieces[0]
+            allowed = _allowed(times, limit - len(records), horizon)
+            if allowed == len(piece):
+                topic.pieces.popleft()
+                topic.taken = end
+            elif allowed:
+                topic.pieces[0] = (piece[allowed:], times[allowed:], end)
+                topic.taken = piece[allowed - 1].offset + 1
+            records += piece[:allowed]
+            order += times[:allowed]
+            topic.count -= allowed
+            if allowed < len(piece):
+                break
+        return records, order
+
+
+def _allowed(times: list[int], room: int, horizon: float) -> int:
+    if times[-1] <= horizon:
+        return min(room, len(times))
+    count = 0
+    for at in times[:room]:
+        if at > horizon:
+            break
+        count += 1
+    return count
+
+
+def _merge(parts: list[tuple[list[Record], list[int]]]) -> list[Record]:
+    records: list[Record] = []
+    times: list[int] = []
+    for part, order in parts:
+        records += part
+        times += order
+    return [records[i] for i in sorted(range(len(records)), key=times.__getitem__)]

@@ -1,0 +1,87 @@
+"""Rows of one table within one task: decoded once, kept in a bounded cache, written once per commit.
+
+The cache has two generations instead of a true LRU: a hit costs one dictionary look-up and no
+bookkeeping. What is used moves into `hot`; when `hot` is full it becomes `cold` and the rows nobody
+used since are let go. A row that does not exist is cached as None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from atp.lane.keys import Key, encode
+from atp.lane.ports import Store
+
+MISSING = object()
+
+
+class Rows:
+    """Decoded rows of one table in one task."""
+
+    __slots__ = ("_cold", "_decode", "_encode", "_limit", "_prefix", "dirty", "hot", "store")
+
+    def __init__(
+        self,
+        prefix: bytes,
+        store: Store,
+        encode_row: Callable[[Any], bytes],
+        decode_row: Callable[[bytes], Any],
+        limit: int,
+    ) -> None:
+        self._prefix = prefix
+        self._encode = encode_row
+        self._decode = decode_row
+        self._limit = max(2, limit) // 2
+        self.store = store
+        self.hot: dict[Key, Any] = {}
+        self._cold: dict[Key, Any] = {}
+        self.dirty: dict[Key, None] = {}
+
+    def load(self, key: Key) -> Any:
+        """The row or None, after a miss in `hot`."""
+        row = self.hot.get(key, MISSING)
+        if row is MISSING:
+            row = self._cold.get(key, MISSING)
+            if row is MISSING:
+                data = self.store.get(self._prefix + encode(key))
+                row = None if data is None else self._decode(data)
+            self.hot[key] = row
+        return row
+
+    def put(self, key: Key, row: Any) -> None:
+        """Set a row; None deletes it."""
+        self.hot[key] = row
+        self.dirty[key] = None
+
+    def written(self) -> Iterator[tuple[str, bytes, bytes | None]]:
+        """Record key, changelog key and encoded value of every dirty row."""
+        hot, prefix, encode_row = self.hot, self._prefix, self._encode
+        for key in self.dirty:
+            row = hot[key]
+            yield key[0], prefix + encode(key), None if row is None else encode_row(row)
+
+    def settle(self) -> None:
+        """The dirty rows are committed; make room if the cache is full."""
+        self.dirty.clear()
+        if len(self.hot) > self._limit:
+            self._cold = self.hot
+            self.hot = {}
+
+    def drop(self) -> None:
+        """Forget everything that is not in the store."""
+        self.dirty.clear()
+        self.hot = {}
+        self._cold = {}
+
+    def scan(self, prefix: Key) -> Iterator[tuple[bytes, Any]]:
+        """Committed rows under a key prefix as (encoded key, fresh row)."""
+        start = self._prefix + (encode(prefix) if prefix else b"")
+        size = len(self._prefix)
+        for key, data in self.store.scan(start, start):
+            yield key[size:], self._decode(data)
+
+    def committed(self, key: Key) -> Any:
+        """The committed row, decoded afresh, or None."""
+        data = self.store.get(self._prefix + encode(key))
+        return None if data is None else self._decode(data)

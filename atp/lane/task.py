@@ -1,0 +1,494 @@
+"""One partition, from input to state to commit. Every await of the protocol is in this file.
+
+Taking over, strictly in this order: fence every earlier producer, read the committed offsets, attach the
+input there, capture the end of the changelog, restore up to it, wait for the control views, run. Reading
+the offsets before fencing gives stale ones: the commit of the producer before us may still be under way.
+
+A turn: take what is due from the input, let the agents apply it, then one transaction with one changelog
+record per dirty row, the outputs, the dead letters and the input offsets; after the commit the same rows
+go to the local store, which is therefore never ahead of the changelog.
+
+After any error the producer is thrown away and the partition is taken over again from the last commit:
+a new InitProducerId settles whatever became of the transaction, which no abort would do reliably.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from atp.lane.batch import TaskTables, Turn, final_batches, slices
+from atp.lane.buffer import Buffer
+from atp.lane.errors import Fenced, LaneError, PoisonRate, Transient
+from atp.lane.keys import META_KEY, Key
+from atp.lane.meta import LAYOUT, Meta, encode_meta
+from atp.lane.pack import Row, pack, pack_rows
+from atp.lane.ports import Clock, Log, OutBatch, Pipeline, Spawn, Stores, Writer
+from atp.lane.recovery import Recovery, start_positions
+from atp.lane.rows import Rows
+from atp.lane.settings import LaneSettings
+from atp.lane.status import Counters, TaskState, TaskStatus
+from atp.lane.sweep import Sweep
+from atp.lane.table import BaseTable
+from atp.lane.views import Views
+from atp.lane.wakes import Wakes
+
+T = TypeVar("T")
+ENCODED_AT_ONCE = 2_000  # rows between two yields to the other tasks
+
+
+@dataclass
+class World:
+    """Everything a task works with; shared by all tasks of a lane."""
+
+    settings: LaneSettings
+    log: Log
+    stores: Stores
+    clock: Clock
+    spawn: Spawn
+    pipeline: Pipeline
+    views: Views
+    inputs: list[str]
+    stages: list[str]
+    final_stage: str
+    changelog_topic: str
+    tables: list[BaseTable] = field(default_factory=list)
+    sweep_table: BaseTable | None = None
+    wall_ms: Callable[[], int] = lambda: 0
+    on_trouble: Callable[[int, str, str], None] = lambda partition, state, reason: None
+
+
+class Task:
+    """The single owner of one partition number."""
+
+    def __init__(self, partition: int, world: World) -> None:
+        self.partition = partition
+        self.world = world
+        self.state = TaskState.STARTING
+        self.counters = Counters()
+        self.last_error: str | None = None
+        self.meta = Meta()
+        self.recovery = Recovery(partition, world)
+        self._wakes = Wakes()
+        self._writer: Writer | None = None
+        self._buffer: Buffer | None = None
+        self._tables = TaskTables([], self._wakes)
+        self._sweep: Sweep | None = None
+        self._committed: dict[str, int | None] = {}
+        self._views_revision = -1
+        self._allowed = asyncio.Event()
+        self._allowed.set()
+        self._nudge = asyncio.Event()
+        self._resume = asyncio.Event()
+        self._verify = False
+        self._stopping = False
+        self._run: asyncio.Task[None] | None = None
+        self._last_turn_s = 0.0
+        self._last_tick_s = 0.0
+        self._last_commit_s: float | None = None
+        self._refusals: deque[tuple[float, int]] = deque()
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to take over and run."""
+        self._run = self.world.spawn.task(self.run(), f"lane-task-{self.partition}")
+
+    async def stop(self) -> None:
+        """Finish the turn under way if it can be done in time, then let go of everything."""
+        self._stopping = True
+        self._allowed.set()
+        self._resume.set()
+        self._wake()
+        if self._run is not None:
+            # Only a turn under way is worth waiting for.
+            grace_s = self.world.settings.call_timeout_s if self.state is TaskState.RUNNING else 0.0
+            _, running = await asyncio.wait([self._run], timeout=grace_s)
+            for task in running:
+                task.cancel()
+                await asyncio.wait([task], timeout=self.world.settings.call_timeout_s)
+        await self._let_go()
+        await self.recovery.close()
+        self.state = TaskState.STOPPED
+
+    def quiesce(self) -> None:
+        """A rebalance began: begin no further turn. The one under way may end; fencing protects it."""
+        self._allowed.clear()
+
+    def readmit(self) -> None:
+        """The partition is still ours: go on if nobody committed in between."""
+        self._verify = True
+        self._allowed.set()
+        self._wake()
+
+    def resume(self) -> None:
+        """Let a FAILED task take over again."""
+        self._resume.set()
+
+    async def run(self) -> None:
+        """Take over and work; after an error, again."""
+        pause_s = self.world.settings.retry_pause_s
+        while not self._stopping:
+            commits = self.counters.commits
+            try:
+                await self._take_over()
+                await self._work()
+            except Fenced as error:
+                self.counters.fenced += 1
+                self._note(error)
+                # Whoever fenced us may be the rightful owner. Two heartbeats tell whether the group
+                # still counts us in; fencing back before that would be a fight.
+                await self._rest(self.world.settings.heartbeat_interval_ms * 2 / 1000)
+            except Transient as error:
+                self._note(error)
+                pause_s = self.world.settings.retry_pause_s if self.counters.commits > commits else pause_s * 2
+                pause_s = min(pause_s, self.world.settings.retry_pause_max_s)
+                await self._rest(pause_s)
+            except Exception as error:  # noqa: BLE001 # whatever it is, this partition must not go on
+                self._note(error)
+                await self._fail()
+
+    # -- taking over
+
+    async def _take_over(self) -> None:
+        world, partition = self.world, self.partition
+        self.state = TaskState.STARTING
+        self.counters.takeovers += 1
+        await self._let_go()
+        self._writer = await self._call(world.log.open_writer(partition))
+        self._committed = await self._call(world.log.committed(partition))
+        bounds = {topic: await self._call(world.log.bounds(topic, partition)) for topic in world.inputs}
+        self._check_partitions([await self._call(world.log.identity(topic)) for topic in world.inputs])
+
+        self.state = TaskState.RESTORING
+        end = (await self._call(world.log.bounds(world.changelog_topic, partition))).end
+        self.meta = await self.recovery.run(end)
+        self._open_tables()
+
+        transactional = self._writer.transactional
+        positions = start_positions(self.meta, self._committed, bounds, world.settings, transactional)
+        ends = {topic: bounds[topic].end for topic in positions}
+        self._buffer = Buffer(positions, ends, world.settings.buffer_records, world.settings.max_skew_ms)
+        await self._call(world.log.attach(partition, positions, self._buffer))
+
+        self.state = TaskState.WAITING
+        await world.views.wait_for(self.meta.views)
+        self._verify = False
+        self.state = TaskState.RUNNING
+
+    def _check_partitions(self, found: list[object]) -> None:
+        for topic, identity in zip(self.world.inputs, found, strict=True):
+            count = identity.partitions  # type: ignore[attr-defined]
+            if count != self.world.settings.partitions:
+                raise LaneError(
+                    f"{topic} has {count} partitions, the lane has {self.world.settings.partitions}: "
+                    "keys would move between tasks; recreate the topic or start under a new application id"
+                )
+
+    def _open_tables(self) -> None:
+        world, store = self.world, self.recovery.store
+        assert store is not None
+        pairs = [(table, table.open(store, world.settings.cached_rows)) for table in world.tables]
+        self._tables = TaskTables(pairs, self._wakes)
+        self._sweep = Sweep(world.sweep_table.id, store) if world.sweep_table is not None else None
+        if self._sweep is not None:
+            self._sweep.generation = self.meta.sweep_generation
+            self._sweep.start()
+        self._views_revision = world.views.revision
+
+    # -- running
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            await self._await_turn()
+            if self._stopping:
+                return
+            if self._verify:
+                await self._verify_ownership()
+            turn = self._begin_turn()
+            try:
+                await self._process(turn)
+                await self._commit(turn)
+            except BaseException:
+                for key in turn.due:  # what they set is dropped with this turn; their time has still come
+                    self._wakes.set(key, turn.now_ms)
+                raise
+
+    async def _verify_ownership(self) -> None:
+        committed = await self._call(self.world.log.committed(self.partition))
+        if committed != self._committed:
+            raise Transient(f"offsets were committed by another owner: {committed}, ours {self._committed}")
+        assert self._buffer is not None
+        positions = self._buffer.offsets()
+        bounds = {t: await self._call(self.world.log.bounds(t, self.partition)) for t in positions}
+        settings = self.world.settings
+        ends = {topic: b.end for topic, b in bounds.items()}
+        self._buffer = Buffer(positions, ends, settings.buffer_records, settings.max_skew_ms)
+        await self._call(self.world.log.attach(self.partition, positions, self._buffer))
+        self._verify = False
+
+    async def _await_turn(self) -> None:
+        while not self._stopping:
+            if not self._allowed.is_set():
+                self.state = TaskState.QUIESCED
+                await self._allowed.wait()
+                self.state = TaskState.RUNNING
+                continue
+            assert self._buffer is not None
+            self._buffer.arrived.clear()
+            delay_s = self._delay_s()
+            if delay_s <= 0:
+                return
+            # Arrivals shorten the wait only when the interval is already over.
+            waits_for_input = not self._buffer.ready() and self._interval_left_s() <= 0
+            event = self._buffer.arrived if waits_for_input else self._nudge
+            try:
+                async with asyncio.timeout(delay_s):
+                    await event.wait()
+            except TimeoutError:
+                continue
+
+    def _delay_s(self) -> float:
+        assert self._buffer is not None
+        self._nudge.clear()
+        if self._verify or self._buffer.broken:
+            return 0.0
+        if self._buffer.count >= self.world.settings.turn_records and self._buffer.ready():
+            return 0.0
+        tick_s = self._last_tick_s + self.world.settings.tick_interval_ms / 1000 - self._now_s()
+        interval_s = self._interval_left_s()
+        if self._buffer.ready() or self._sweep_active() or self._is_due():
+            return min(interval_s, tick_s)
+        return min(tick_s, interval_s) if interval_s > 0 else tick_s
+
+    def _interval_left_s(self) -> float:
+        return self._last_turn_s + self.world.settings.commit_interval_ms / 1000 - self._now_s()
+
+    def _sweep_active(self) -> bool:
+        if self._sweep is None:
+            return False
+        return self._sweep.active or self.world.views.revision != self._views_revision
+
+    def _is_due(self) -> bool:
+        next_ms = self._wakes.next_ms()
+        return next_ms is not None and next_ms <= self._time_ms([])
+
+    def _begin_turn(self) -> Turn:
+        assert self._buffer is not None
+        settings = self.world.settings
+        records = self._buffer.take(settings.turn_records)
+        now_s = self._now_s()
+        since_s, self._last_turn_s = now_s - self._last_turn_s, now_s
+        is_tick = now_s - self._last_tick_s >= settings.tick_interval_ms / 1000
+        if is_tick:
+            self._last_tick_s = now_s
+        now_ms = self._time_ms(records)
+        return Turn(
+            self._tables, self.partition, settings.partitions, records, now_ms, self._buffer.offsets(),
+            is_tick=is_tick, due=self._wakes.pop(now_ms, settings.final_keys), swept=self._swept(since_s),
+            dead_letter_bytes=settings.dead_letter_bytes,
+        )  # fmt: skip
+
+    def _time_ms(self, records: list[object]) -> int:
+        seen = max([r.timestamp_ms for r in records], default=0)  # type: ignore[attr-defined]
+        return max(self.meta.now_ms, self.world.clock.now_ms(max(seen, self.meta.now_ms)))
+
+    def _swept(self, since_s: float) -> list[str]:
+        if self._sweep is None:
+            return []
+        if self.world.views.revision != self._views_revision:
+            self._views_revision = self.world.views.revision
+            self._sweep.start()
+        paced = self.world.settings.sweep_keys_per_s * min(since_s, 1.0)
+        return self._sweep.next(max(1, min(int(paced), self.world.settings.final_keys)))
+
+    async def _process(self, turn: Turn) -> None:
+        world, started_s = self.world, self._now_s()
+        early = [stage for stage in world.stages if stage != world.final_stage]
+        for batch in slices(turn, early[0], world.final_stage, world.settings.slice_records):
+            for stage in early:
+                if batch.items(stage) or turn.is_tick:
+                    await world.pipeline.run(stage, batch)
+            await asyncio.sleep(0)
+        for batch in final_batches(turn, world.final_stage, world.settings.final_keys):
+            await world.pipeline.run(world.final_stage, batch)
+        if turn.sweep_asked and self._sweep is not None:
+            self._sweep.start()
+        self.counters.last_process_ms = (self._now_s() - started_s) * 1000
+        self.counters.process_ms += self.counters.last_process_ms
+
+    # -- committing
+
+    async def _commit(self, turn: Turn) -> None:
+        started_s, writer, world = self._now_s(), self._writer, self.world
+        assert writer is not None
+        self._limit_poison(turn)
+        meta = self._next_meta(turn)
+        rows = await self._encode_rows()
+        changelog, outputs = self._record_batches(turn, rows, meta)
+        offsets = {t: at for t, at in turn.offsets.items() if self._committed.get(t) != at}
+
+        if writer.transactional:
+            await self._call(writer.begin())
+            acked = await self._call(writer.send(changelog + outputs))
+            if offsets:
+                await self._call(writer.send_offsets(offsets))
+            await self._call(writer.commit())
+        else:
+            # Without transactions a crash repeats the turn. Outputs go first: once the changelog has the
+            # new state, a repeated turn sees no change and would never send them again.
+            await self._call(writer.send(outputs))
+            acked = await self._call(writer.send(changelog[:-1]))
+            acked |= await self._call(writer.send(changelog[-1:]))  # the metadata row, when all else is safe
+            if offsets:
+                await self._call(writer.send_offsets(offsets))
+
+        position = acked.get((world.changelog_topic, self.partition), 0)
+        written = [(key, value) for _, key, value in rows]
+        self.recovery.write([*written, (META_KEY, encode_meta(meta))], position)
+        self._settle(turn, meta, len(rows), started_s)
+
+    def _next_meta(self, turn: Turn) -> Meta:
+        meta = Meta(LAYOUT, turn.now_ms, dict(turn.offsets), self.world.views.positions())
+        meta.pinned = dict(self.meta.pinned or self.world.settings.pinned)
+        if self._sweep is not None:
+            self._sweep.save(meta)
+        return meta
+
+    async def _encode_rows(self) -> list[Row]:
+        rows: list[Row] = []
+        for table, task_rows in self._tables.pairs:
+            table.before_commit(task_rows)
+            for row in task_rows.written():
+                rows.append(row)
+                if len(rows) % ENCODED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return rows
+
+    def _record_batches(self, turn: Turn, rows: list[Row], meta: Meta) -> tuple[list[OutBatch], list[OutBatch]]:
+        limit, world = self.world.settings.batch_bytes, self.world
+        outputs: list[OutBatch] = []
+        for (topic, partition), outs in turn.outputs.items():
+            outputs += pack(topic, partition, outs, limit)
+        if turn.dead_letters:
+            letters = world.settings.dead_letter_topic
+            if letters is None:
+                raise LaneError("a record was refused, but no dead_letter_topic is set")
+            outputs += pack(letters, self.partition, turn.dead_letters, limit)
+        topic = world.changelog_topic
+        changelog = pack_rows(topic, self.partition, rows, turn.now_ms, limit)
+        last: list[Row] = [("", META_KEY, encode_meta(meta))]
+        return changelog + pack_rows(topic, self.partition, last, turn.now_ms, limit), outputs
+
+    def _limit_poison(self, turn: Turn) -> None:
+        now_s, allowed = self._now_s(), self.world.settings.dead_letters_per_minute
+        while self._refusals and self._refusals[0][0] < now_s - 60:
+            self._refusals.popleft()
+        if turn.dead_letters:
+            self._refusals.append((now_s, len(turn.dead_letters)))
+        total = sum([count for _, count in self._refusals])
+        if total > allowed:
+            self._refusals.clear()
+            raise PoisonRate(f"{total} records refused within a minute, {allowed} allowed; nothing was committed")
+
+    def _settle(self, turn: Turn, meta: Meta, rows: int, started_s: float) -> None:
+        for _, task_rows in self._tables.pairs:
+            task_rows.settle()
+        self.meta = meta
+        self._committed.update(turn.offsets)
+        counters, self._last_commit_s = self.counters, self._now_s()
+        counters.turns += 1
+        counters.commits += 1
+        counters.records += len(turn.records)
+        counters.rows += rows
+        counters.outputs += sum([len(outs) for outs in turn.outputs.values()])
+        counters.dead_letters += len(turn.dead_letters)
+        counters.last_commit_ms = (self._last_commit_s - started_s) * 1000
+        counters.commit_ms += counters.last_commit_ms
+
+    # -- trouble
+
+    async def _call(self, awaitable: Awaitable[T]) -> T:
+        """Every protocol call has a deadline below the transaction timeout."""
+        try:
+            async with asyncio.timeout(self.world.settings.call_timeout_s):
+                return await awaitable
+        except TimeoutError as error:
+            raise Transient("the broker did not answer in time") from error
+
+    async def _let_go(self) -> None:
+        """Throw away the producer, the input and every row that is not committed."""
+        self.world.log.detach(self.partition)
+        for _, rows in self._tables.pairs:
+            rows.drop()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close()
+
+    async def _rest(self, pause_s: float) -> None:
+        self.state = TaskState.WAITING
+        self.world.on_trouble(self.partition, self.state, self.last_error or "")
+        await self._let_go()
+        if not self._stopping:
+            self._nudge.clear()
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._nudge.wait()
+            except TimeoutError:
+                pass
+        await self._allowed.wait()
+
+    async def _fail(self) -> None:
+        self.state = TaskState.FAILED
+        self.world.on_trouble(self.partition, self.state, self.last_error or "")
+        await self._let_go()
+        self._resume.clear()
+        if not self._stopping:
+            await self._resume.wait()
+
+    def _note(self, error: Exception) -> None:
+        self.counters.errors += 1
+        cause = f" (from {error.__cause__!r})" if error.__cause__ is not None else ""
+        self.last_error = f"{type(error).__name__}: {error}{cause}"
+
+    def _wake(self) -> None:
+        self._nudge.set()
+        if self._buffer is not None:
+            self._buffer.arrived.set()
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # -- telling
+
+    def committed(self, table: BaseTable, key: Key) -> object:
+        """A committed row, decoded afresh; None while the task restores."""
+        return None if self.state is TaskState.RESTORING else self._rows_of(table).committed(key)
+
+    def _rows_of(self, table: BaseTable) -> Rows:
+        for declared, rows in self._tables.pairs:
+            if declared is table:
+                return rows
+        raise LaneError(f"partition {self.partition} has not opened table {table.name!r} yet")
+
+    def status(self) -> TaskStatus:
+        """What an operator wants to know."""
+        now_s = self._now_s()
+        restore = self.recovery.progress
+        return TaskStatus(
+            partition=self.partition, state=self.state,
+            guarantee=guarantee_of(self.world.log),
+            now_ms=self.meta.now_ms, offsets=dict(self.meta.offsets),
+            lag=self._buffer.lag() if self._buffer is not None else {},
+            restored_records=restore.records, restore_rate=restore.rate(now_s), restore_eta_s=restore.eta_s(now_s),
+            last_commit_s=None if self._last_commit_s is None else now_s - self._last_commit_s,
+            last_error=self.last_error, sweeping=self._sweep is not None and self._sweep.active,
+        )  # fmt: skip
+
+
+def guarantee_of(log: Log) -> str:
+    """Which guarantee holds on this broker."""
+    return "exactly_once" if log.transactional else "at_least_once"
