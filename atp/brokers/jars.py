@@ -66,9 +66,7 @@ def _download(pom: Path, folder: Path) -> None:
         command += [f"-DoutputDirectory={fresh}", "-DincludeScope=runtime"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(
-                f"mvn could not fetch the jars of {pom}:\n{done.stdout[-2000:]}{done.stderr[-500:]}"
-            )
+            raise RuntimeError(f"mvn could not fetch the jars of {pom}:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
         shutil.copy(pom, fresh / "pom.xml")
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)

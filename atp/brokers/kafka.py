@@ -44,6 +44,7 @@ def default_properties(nodes: int) -> dict[str, str]:
     return {
         "auto.create.topics.enable": "false",
         "num.partitions": "1",
+        "log.retention.ms": "-1",  # simulated times lie in the past: retention would delete at once
         "default.replication.factor": str(replicas),
         "min.insync.replicas": str(min_isr),
         "unclean.leader.election.enable": "false",
@@ -283,9 +284,7 @@ def _wait_for_signal() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a cluster for a person."""
-    parser = argparse.ArgumentParser(
-        prog="python -m atp.brokers.kafka", description="Apache Kafka until Ctrl-C"
-    )
+    parser = argparse.ArgumentParser(prog="python -m atp.brokers.kafka", description="Apache Kafka until Ctrl-C")
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--heap-mb", type=int)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a server property")

@@ -61,12 +61,14 @@ class Child:
     as the parent.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, stdin: bool = False
+    ) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=None if env is None else {**os.environ, **env},
@@ -131,9 +133,7 @@ def wait_until_ready(bootstrap: str, children: Sequence[Child], brokers: int, ti
     while brokers_known(bootstrap) < brokers:
         for child in children:
             if not child.running:
-                raise BrokerStartError(
-                    f"the broker ended with {child.process.returncode}:\n{child.log_tail()}"
-                )
+                raise BrokerStartError(f"the broker ended with {child.process.returncode}:\n{child.log_tail()}")
         if time.monotonic() > deadline:
             tails = "\n".join(child.log_tail() for child in children)
             raise BrokerStartError(f"the broker did not answer within {timeout_s:.0f} s:\n{tails}")
