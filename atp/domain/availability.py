@@ -97,7 +97,10 @@ class Content(msgspec.Struct, gc=False):
 
 
 class Reckoning(msgspec.Struct, gc=False):
-    """A record's content, until when it stays true without a new fact (ms), and the figures behind it."""
+    """A record's content, until when its own lines and marks leave it true (ms), and the figures behind it.
+
+    What time changes for a whole region at once, the day and the freshness of its sources, is `outlook`.
+    """
 
     content: Content
     valid_until_ms: int
@@ -156,10 +159,7 @@ def availability(situation: Situation) -> Reckoning:
     drifts = [d for _, stock in situation.nodes for d in _drifts(situation, stock)]
     waterfall.drift_variance = _variance(drifts)
     flags, flags_until_ms = _flags(situation, demand, waterfall, overdue)
-    stale_from_ms = situation.watermarks.stale_from_ms(
-        situation.region, policy.required_sources, policy.heartbeat_timeout_ms
-    )
-    stale = stale_from_ms is not None and situation.now_ms > stale_from_ms
+    _, stale = outlook(situation.region, policy, situation.watermarks, situation.now_ms)
     atp_now = waterfall.atp[0]
     content = Content(
         _on_hand(situation),
@@ -171,10 +171,13 @@ def availability(situation: Situation) -> Reckoning:
         flags,
         policy.version,
     )
-    valid_until_ms = min(today.end_ms, demand.expires_ms, flags_until_ms)
-    if stale_from_ms is not None and not stale:
-        valid_until_ms = min(valid_until_ms, stale_from_ms + 1)
-    return Reckoning(content, valid_until_ms, waterfall)
+    return Reckoning(content, min(demand.expires_ms, flags_until_ms), waterfall)
+
+
+def outlook(region: str, policy: RecordPolicy, watermarks: WatermarkBook, now_ms: int) -> tuple[int, bool]:
+    """Today's ordinal, and whether the region is stale: what time changes for all records of a region at once."""
+    stale_from_ms = watermarks.stale_from_ms(region, policy.required_sources, policy.heartbeat_timeout_ms)
+    return policy.calendar.day(now_ms).ordinal, stale_from_ms is not None and now_ms > stale_from_ms
 
 
 def _demand(situation: Situation, today: int) -> _Open:

@@ -5,14 +5,14 @@ The worker does the same with the same functions, a batch at a time; a fold is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from atp.domain import damages, receipts, reservations, stock
 from atp.domain.availability import NO_DEMAND, NO_STOCK, NO_SUPPLY, Reckoning, Situation, availability
 from atp.domain.documents import History
-from atp.domain.facts import Damage, Fact, Receipt, Reservation
+from atp.domain.facts import Fact
 from atp.domain.freshness import WatermarkBook
 from atp.domain.intake import Admitted, Duplicate, Horizons, SkuHead, admit
 from atp.domain.modes import ModeBook
@@ -21,8 +21,9 @@ from atp.domain.policy import PolicyBook
 from atp.domain.receipts import ReceiptRows
 from atp.domain.refusals import Refusal
 from atp.domain.reservations import ReservationRows
+from atp.domain.routing import stages_of
 from atp.domain.rows import Marks, MemoryMarks, MemoryRows, MemorySpread, Rows, SpreadRows
-from atp.domain.stock import StockRows
+from atp.domain.stock import StockCount, StockEffect, StockRows
 
 
 class State(msgspec.Struct):
@@ -67,19 +68,19 @@ def apply(fact: Fact, state: State, horizons: Horizons, now_ms: int) -> Admitted
 
 def transition(admitted: Admitted, state: State, horizons: Horizons) -> None:
     """fact → state, in the order of the worker's stages: documents, stock, reservations."""
-    match admitted.fact:
-        case Receipt():
-            effects = receipts.apply(admitted, state.receipts, horizons)
-        case Damage():
-            effects = damages.apply(admitted, state.damages, horizons)
-        case Reservation():
-            reservations.apply(admitted, state.reservations, horizons)
-            return
-        case _:
-            stock.apply(stock.effect_of(admitted), state.stock, horizons)
-            if reservations.pairs(admitted):
+    for stage in stages_of(admitted):
+        match stage:
+            case "receipts":
+                _place(receipts.apply(admitted, state.receipts, horizons), state, horizons)
+            case "damages":
+                _place(damages.apply(admitted, state.damages, horizons), state, horizons)
+            case "stock":
+                _place([stock.effect_of(admitted)], state, horizons)
+            case "reservations":
                 reservations.apply(admitted, state.reservations, horizons)
-            return
+
+
+def _place(effects: Sequence[StockEffect | StockCount], state: State, horizons: Horizons) -> None:
     for effect in effects:
         stock.apply(effect, state.stock, horizons)
 

@@ -6,6 +6,8 @@ damages) only says what an admitted fact does and never refuses.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 from xxhash import xxh3_64_intdigest
 
@@ -75,6 +77,26 @@ class Duplicate(msgspec.Struct, frozen=True):
 
 
 DUPLICATE = Duplicate()
+
+
+class Place(Protocol):
+    """The partition that works off a record."""
+
+    def owns(self, key: str, /) -> bool: ...
+
+
+def misplaced(fact: Fact, key: str | bytes | None, place: Place | None = None) -> Refusal | None:
+    """A record whose key is not its SKU, or that lies in another partition, is another task's: refused here."""
+    shown = key.decode(errors="replace") if isinstance(key, bytes) else key
+    if shown != fact.sku:
+        return Refusal(Reason.KEY_MISMATCH, f"key = {shown!r}: must be the fact's sku {fact.sku!r}")
+    if place is not None and not place.owns(fact.sku):
+        return Refusal(
+            Reason.WRONG_PARTITION,
+            f"sku = {fact.sku!r}: lies not in the partition that murmur2 gives it "
+            "(set partitioner=murmur2_random in producers built on librdkafka)",
+        )
+    return None
 
 
 def fact_time_ms(fact: Fact) -> int:

@@ -92,9 +92,11 @@ class StockRows(msgspec.Struct):
     chunks: Rows[Chunk]
 
 
-def effect_of(admitted: Admitted) -> StockEffect | StockCount:
-    """What an admitted stock fact does."""
-    fact = admitted.fact
+def effect_of(item: Admitted | StockEffect) -> StockEffect | StockCount:
+    """What an admitted stock fact does; what a document does already is an effect."""
+    if isinstance(item, StockEffect):
+        return item
+    admitted, fact = item, item.fact
     match fact:
         case StockCounted():
             order = (admitted.time_ms, admitted.recorded_ms, fact.event_id)

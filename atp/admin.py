@@ -1,0 +1,95 @@
+"""Topics on a broker: created as the catalogue says, and checked against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from atp.topics import CATALOGUE, Topic
+
+TIMEOUT_S = 10.0
+
+
+class BrokerError(Exception):
+    """The broker cannot be reached, or its topics are not as the catalogue says."""
+
+
+def client(config: dict[str, Any]) -> AdminClient:
+    """An admin client that says nothing by itself."""
+    return AdminClient({**config, "log_level": 0, "socket.timeout.ms": 5000}, logger=_silent())
+
+
+def _silent() -> Any:
+    import logging
+
+    logger = logging.getLogger("atp.librdkafka")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logger
+
+
+def partition_counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
+    """Partitions by topic."""
+    try:
+        metadata = admin.list_topics(timeout=TIMEOUT_S)
+    except KafkaException as error:
+        raise BrokerError(f"no broker answers at {bootstrap}: {error.args[0].str()}") from None
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def partitions_of(topic: Topic, partitions: int) -> int:
+    """How many partitions a topic has."""
+    return partitions if topic.co_partitioned else 1
+
+
+def ensure(config: dict[str, Any], partitions: int, replication: int = 1) -> list[str]:
+    """Create the missing topics of the catalogue; answer their names."""
+    admin = client(config)
+    known = partition_counts(admin, config["bootstrap.servers"])
+    missing = [topic for topic in CATALOGUE if topic.name not in known]
+    wanted = [NewTopic(t.name, partitions_of(t, partitions), replication, config=dict(t.settings)) for t in missing]
+    if not wanted:
+        return []
+    for name, future in admin.create_topics(wanted, operation_timeout=TIMEOUT_S).items():
+        try:
+            future.result(TIMEOUT_S)
+        except KafkaException as error:
+            if "exists" not in error.args[0].str().lower():
+                raise BrokerError(f"topic {name} cannot be created: {error.args[0].str()}") from None
+    return [topic.name for topic in missing]
+
+
+def problems(config: dict[str, Any], partitions: int, *, check_settings: bool = True) -> list[str]:
+    """What is wrong with the topics of a broker, a line each."""
+    admin = client(config)
+    known = partition_counts(admin, config["bootstrap.servers"])
+    found = []
+    for topic in CATALOGUE:
+        wanted = partitions_of(topic, partitions)
+        if topic.name not in known:
+            found.append(f"topic {topic.name} is missing: create it with {wanted} partitions, {_words(topic)}")
+        elif known[topic.name] != wanted:
+            found.append(f"topic {topic.name} has {known[topic.name]} partitions: {wanted} are needed")
+    if check_settings:
+        found += _settings_problems(admin, [topic for topic in CATALOGUE if topic.name in known])
+    return found
+
+
+def _words(topic: Topic) -> str:
+    return ", ".join(f"{name}={value}" for name, value in topic.settings.items())
+
+
+def _settings_problems(admin: AdminClient, present: list[Topic]) -> list[str]:
+    """Wrong cleanup policies: the one setting that loses data, or never forgets it."""
+    resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in present]
+    if not resources:
+        return []
+    found = []
+    for (resource, future), topic in zip(admin.describe_configs(resources).items(), present, strict=True):
+        policy = future.result(TIMEOUT_S)["cleanup.policy"].value
+        wanted = topic.settings["cleanup.policy"]
+        if policy != wanted:
+            found.append(f"topic {resource.name} has cleanup.policy={policy}: {wanted} is needed")
+    return found

@@ -1,0 +1,58 @@
+"""The application: a Faust app, and in it the lane that feeds the fact topics to the agents.
+
+    faust -A atp.worker worker        what `atp worker` runs
+
+Stages run in this order for every batch of a partition; each is one agent in `agents/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+
+from atp import settings, topics
+from atp.lane.clock import ReplayClock, SystemClock
+from atp.lane.ports import Clock
+from atp.lane.service import Lane
+from atp.world import ControlWorld
+
+STAGES = ["intake", "receipts", "damages", "stock", "reservations", "availability"]
+
+config = settings.load()
+app: Any = faust.App(
+    "atp",
+    broker=f"kafka://{config.bootstrap.replace(',', ';kafka://')}",
+    datadir=str(config.data_dir / "faust"),
+    store="memory://",
+    web_enabled=config.web_port > 0,
+    web_port=config.web_port or 6066,
+    topic_partitions=1,
+    topic_disable_leader=True,
+    autodiscover=False,
+)
+clock: Clock = ReplayClock() if config.clock == "replay" else SystemClock()
+lane = Lane(
+    app,
+    name="sku",
+    inputs=[topic.name for topic in topics.FACT_TOPICS],
+    stages=STAGES,
+    settings=config.lane(),
+    clock=clock,
+)
+control = ControlWorld()
+
+
+lane.view(topics.POLICIES.name).on_change(control.watch_policies)
+lane.view(topics.NODES.name).on_change(control.watch_nodes)
+lane.view(topics.MODES.name).on_change(control.watch_modes)
+heartbeats = lane.view(topics.HEARTBEATS.name, sweeps=False)
+heartbeats.on_change(control.watch_heartbeats)
+
+if isinstance(clock, ReplayClock):
+    replay = clock
+
+    @heartbeats.on_change
+    def advance(_view: object) -> None:
+        """A replay's time goes on with its sources, not with the wall."""
+        replay.advance_to(max(control.world.watermarks.values(), default=0))

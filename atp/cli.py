@@ -1,0 +1,80 @@
+"""The program `atp`. Exit codes: 0 good, 1 a check failed, 2 wrong use; errors are one clear line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from atp.commands.errors import CommandError
+
+app = typer.Typer(
+    name="atp",
+    help="Available-to-Promise per SKU and region, with a confidence flag per sales channel.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def program() -> None:
+    """Available-to-Promise per SKU and region, with a confidence flag per sales channel."""
+
+
+@app.command()
+def fold(
+    facts: Annotated[Path, typer.Argument(metavar="FACTS.jsonl", help="Facts, one JSON object a line.")],
+    policy: Annotated[Path | None, typer.Option(help="Policies: JSON object, array or lines.")] = None,
+    nodes: Annotated[Path | None, typer.Option(help="Node reference: JSON object, array or lines.")] = None,
+    now: Annotated[str | None, typer.Option(help="RFC 3339 instant; default: highest recorded_at.")] = None,
+) -> None:
+    """Fold facts into canonical records, without a broker."""
+    from atp.commands import fold as command
+
+    command.run(facts, policy, nodes, now, sys.stdout.buffer, sys.stderr.buffer)
+
+
+@app.command()
+def worker(
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka servers, host:port; else ATP_BOOTSTRAP.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the local stores; else ATP_DATA_DIR.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+) -> None:
+    """Run the Faust worker."""
+    from atp.commands import worker as command
+
+    environment(ATP_BOOTSTRAP=bootstrap, ATP_DATA_DIR=data_dir)
+    command.run(log_level)
+
+
+def environment(**given: object) -> None:
+    """Options win over the environment; the settings are read from there."""
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+
+
+def main() -> None:
+    """Run the program; every expected error ends as one line on standard error."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except CommandError as error:
+        sys.stderr.write(f"atp: {error}\n")
+        sys.exit(error.code)
+    except TyperException as error:
+        sys.stderr.write(f"atp: {error.format_message()} (see `atp --help`)\n")
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the program `atp` does, one file per command."""

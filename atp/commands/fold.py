@@ -1,0 +1,159 @@
+"""`atp fold`: facts of a file → canonical records, without a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from atp import topics
+from atp.commands.files import (
+    BadLine,
+    FactLine,
+    fact_lines,
+    instant_ms,
+    load_nodes,
+    load_policies,
+    read_bytes,
+    take_control,
+)
+from atp.domain.availability import Reckoning
+from atp.domain.decoding import decode
+from atp.domain.facts import FACT_TYPES
+from atp.domain.fold import State, World, apply, reckon
+from atp.domain.intake import Horizons, misplaced
+from atp.domain.record import content_bytes, record_bytes, record_key
+from atp.domain.refusals import Reason, Refusal
+from atp.domain.times import rfc3339, to_ms
+
+CONTROL_TOPICS = {topics.POLICIES.name, topics.NODES.name, topics.MODES.name, topics.HEARTBEATS.name}
+
+
+class Folded(msgspec.Struct):
+    """Everything a fold of a file knows at its end."""
+
+    state: State
+    world: World
+    horizons: Horizons
+    now_ms: int
+    inputs: dict[str, int]
+    refusals: list[dict[str, object]]
+    skus: set[str]
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """(key, canonical record), sorted by key."""
+        return iter(sorted(self._records()))
+
+    def reckonings(self, sku: str) -> Iterator[tuple[str, Reckoning]]:
+        """(region, reckoning) of one SKU."""
+        return reckon(sku, self.state, self.world, self.horizons, self.now_ms)
+
+    def _records(self) -> Iterator[tuple[str, bytes]]:
+        inputs = msgspec.json.encode(self.inputs)
+        for sku in self.skus:
+            head = self.state.heads.get((sku,))
+            assert head is not None
+            for region, reckoning in self.reckonings(sku):
+                content = content_bytes(reckoning.content)
+                record = record_bytes(sku, region, 1, head.as_of_ms, self.now_ms, content, inputs)
+                yield record_key(sku, region), record
+
+
+def fold_file(content: bytes, world: World, now_ms: int | None) -> Folded:
+    """Fold the lines of a FACTS.jsonl. What people said holds for the whole file, wherever it stands in it."""
+    refusals = _take_controls(content, world)
+    horizons = world.policies.horizons()
+    if now_ms is None:
+        now_ms = _highest_recorded_ms(content)
+    folded = Folded(State.in_memory(), world, horizons, now_ms, {}, refusals, set())
+    for line in fact_lines(content):
+        if isinstance(line, FactLine) and line.topic in FACT_TYPES:
+            folded.inputs[line.topic] = line.number
+            _apply(line, folded)
+    return folded
+
+
+def _take_controls(content: bytes, world: World) -> list[dict[str, object]]:
+    refusals = []
+    for line in fact_lines(content):
+        if isinstance(line, BadLine):
+            refusals.append(refused(line.number, "", None, None, Refusal(Reason.UNDECODABLE, line.message)))
+        elif line.topic in CONTROL_TOPICS:
+            wrong = take_control(line, world)
+            if wrong is not None:
+                refusals.append(_refused(line, Refusal(Reason.SCHEMA_INVALID, wrong)))
+        elif line.topic not in topics.BY_NAME:
+            allowed = ", ".join(sorted(FACT_TYPES))
+            message = f"topic = {line.topic!r}: no topic of the catalogue; facts are on {allowed}"
+            refusals.append(_refused(line, Refusal(Reason.UNKNOWN_TOPIC, message)))
+    return refusals
+
+
+def _highest_recorded_ms(content: bytes) -> int:
+    highest = 0
+    for line in fact_lines(content):
+        if isinstance(line, FactLine) and line.topic in FACT_TYPES:
+            fact = decode(line.topic, line.value_bytes)
+            if not isinstance(fact, Refusal):
+                highest = max(highest, to_ms(fact.recorded_at))
+    return highest
+
+
+def _apply(line: FactLine, folded: Folded) -> None:
+    fact = decode(line.topic, line.value_bytes)
+    if isinstance(fact, Refusal):
+        folded.refusals.append(_refused(line, fact))
+        return
+    outcome: object = misplaced(fact, line.key) if line.key is not None else None
+    if outcome is None:
+        outcome = apply(fact, folded.state, folded.horizons, folded.now_ms)
+    if isinstance(outcome, Refusal):
+        folded.refusals.append(_refused(line, outcome))
+    else:
+        folded.skus.add(fact.sku)
+
+
+def _refused(line: FactLine, refusal: Refusal) -> dict[str, object]:
+    try:
+        raw = msgspec.json.decode(line.value)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raw = None
+    event_id = raw.get("event_id") if isinstance(raw, dict) else None
+    return refused(line.number, line.topic, line.key, event_id, refusal)
+
+
+def refused(number: int, topic: str, key: str | None, event_id: object, refusal: Refusal) -> dict[str, object]:
+    """A refused record as it is reported."""
+    return {
+        "reason": refusal.reason.value,
+        "message": refusal.message,
+        "topic": topic,
+        "key": key,
+        "event_id": event_id,
+        "line": number,
+    }
+
+
+def run(
+    facts: Path, policy: Path | None, nodes: Path | None, now: str | None, out: IO[bytes], err: IO[bytes]
+) -> None:
+    """Print one canonical record per (SKU, region), sorted by key; refusals go to standard error."""
+    world = World()
+    if policy is not None:
+        for name in load_policies(policy, world):
+            err.write(f"atp: --policy {policy}: field {name!r} is not known and has no effect\n".encode())
+    if nodes is not None:
+        load_nodes(nodes, world)
+    now_ms = None if now is None else instant_ms(now, "--now")
+    folded = fold_file(read_bytes(facts, "FACTS"), world, now_ms)
+    for refusal in folded.refusals:
+        err.write(msgspec.json.encode(refusal) + b"\n")
+    for _, record in folded.records():
+        out.write(record + b"\n")
+
+
+def now_text(folded: Folded) -> str:
+    """The fold's `now`, as people read it."""
+    return rfc3339(folded.now_ms)

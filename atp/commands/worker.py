@@ -1,0 +1,42 @@
+"""`atp worker`: the Faust worker, after a check that gives one clear line instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from atp import admin, settings
+from atp.commands.errors import CommandError, WrongUseError
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def checked_settings() -> settings.Settings:
+    """The settings of the environment, or one clear line."""
+    try:
+        return settings.load()
+    except settings.SettingsError as error:
+        raise WrongUseError(str(error)) from None
+
+
+def faust_command(log_level: str) -> list[str]:
+    """What runs the worker: Faust's own command line."""
+    command = [sys.executable, "-m", "faust", "-A", "atp.worker", "worker", "-l", log_level]
+    return command if os.environ.get("ATP_WEB_PORT", "0") != "0" else [*command, "--without-web"]
+
+
+def run(log_level: str) -> None:
+    """Check broker and topics, then become the Faust worker."""
+    if log_level not in LOG_LEVELS:
+        raise WrongUseError(f"--log-level = {log_level!r}: allowed are {', '.join(LOG_LEVELS)}")
+    config = checked_settings()
+    try:
+        if config.create_topics:
+            admin.ensure(config.admin(), config.partitions, config.replication)
+        wrong = admin.problems(config.admin(), config.partitions)
+    except admin.BrokerError as error:
+        raise CommandError(str(error)) from None
+    if wrong:
+        raise CommandError("; ".join(wrong))
+    command = faust_command(log_level)
+    os.execv(command[0], command)

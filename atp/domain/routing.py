@@ -1,0 +1,28 @@
+"""The flow of facts on one screen: which stages an admitted fact passes, in the order of the stages.
+
+    fact           stages
+    Receipt        receipts → stock
+    Damage         damages → stock
+    stock facts    stock (and reservations, where a ship names its line)
+    Reservation    reservations
+
+After them `availability` reckons every record of a SKU that was touched.
+"""
+
+from __future__ import annotations
+
+from atp.domain.facts import Damage, Receipt, Reservation
+from atp.domain.intake import Admitted
+from atp.domain.reservations import pairs
+
+
+def stages_of(admitted: Admitted) -> tuple[str, ...]:
+    """The stages that an admitted fact is handed to; what documents do to stock they forward themselves."""
+    kind = type(admitted.fact)
+    if kind is Reservation:
+        return ("reservations",)
+    if kind is Receipt:
+        return ("receipts",)
+    if kind is Damage:
+        return ("damages",)
+    return ("stock", "reservations") if pairs(admitted) else ("stock",)

@@ -1,0 +1,113 @@
+"""Settings: environment variables `ATP_…`, each with its meaning, unit and default. Secrets never have a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from atp.domain.intake import Horizons
+from atp.lane import LaneSettings
+from atp.topics import DEAD_LETTERS
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used: names variable, value and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """How the worker runs."""
+
+    model_config = SettingsConfigDict(env_prefix="ATP_", extra="ignore")
+
+    bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port…]")
+    data_dir: Path = Field(Path(".cache/worker"), description="folder of the local stores")
+    instance_id: str | None = Field(None, description="static group membership of this worker")
+    partitions: Annotated[int, Field(ge=1, le=1024)] = Field(8, description="partitions of every fact topic")
+    replication: Annotated[int, Field(ge=1, le=9)] = Field(1, description="replicas of topics that are created")
+    create_topics: bool = Field(True, description="create missing topics of the catalogue at start")
+    guarantee: Literal["auto", "exactly_once", "at_least_once"] = Field("auto", description="see README")
+    clock: Literal["system", "replay"] = Field("system", description="replay: now follows the facts")
+    commit_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(100, description="ms between commits")
+    sweep_keys_per_s: Annotated[int, Field(ge=1)] = Field(1000, description="keys/s re-reckoned by a sweep, per task")
+    cached_rows: Annotated[int, Field(ge=100)] = Field(50_000, description="decoded rows kept per table and task")
+    web_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="port of the worker's web server; 0: none")
+    journal_hours: Annotated[int, Field(ge=1)] = Field(72, description="horizon of stock facts, h; never changed")
+    memory_days: Annotated[int, Field(ge=1)] = Field(30, description="horizon of unknown lines, d; never changed")
+    ambiguity_ms: Annotated[int, Field(ge=0)] = Field(1000, description="doubt around a count, ms; never changed")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _bootstrap(cls, value: str) -> str:
+        for server in value.split(","):
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError("host:port is allowed, several with commas")
+        return value
+
+    @property
+    def horizons(self) -> Horizons:
+        """The retention horizons of the state."""
+        return Horizons(self.journal_hours, self.memory_days, self.ambiguity_ms)
+
+    def admin(self) -> dict[str, Any]:
+        """Connection settings in librdkafka's words."""
+        config: dict[str, Any] = {"bootstrap.servers": self.bootstrap, "security.protocol": self.security_protocol}
+        if self.security_protocol.startswith("SASL") and self.sasl_password is not None:
+            config |= {"sasl.mechanism": self.sasl_mechanism, "sasl.username": self.sasl_username}
+            config["sasl.password"] = self.sasl_password.get_secret_value()
+        if self.ssl_cafile is not None:
+            config["ssl.ca.location"] = str(self.ssl_cafile)
+        return config
+
+    def client(self) -> dict[str, Any]:
+        """Security settings in aiokafka's words."""
+        if self.security_protocol == "PLAINTEXT":
+            return {}
+        config: dict[str, Any] = {"security_protocol": self.security_protocol}
+        if self.security_protocol.startswith("SASL") and self.sasl_password is not None:
+            config |= {"sasl_mechanism": self.sasl_mechanism, "sasl_plain_username": self.sasl_username}
+            config["sasl_plain_password"] = self.sasl_password.get_secret_value()
+        if self.security_protocol.endswith("SSL"):
+            from aiokafka.helpers import create_ssl_context
+
+            config["ssl_context"] = create_ssl_context(cafile=self.ssl_cafile and str(self.ssl_cafile))
+        return config
+
+    def lane(self) -> LaneSettings:
+        """The lane's own settings."""
+        return LaneSettings(
+            bootstrap_servers=self.bootstrap,
+            data_dir=str(self.data_dir / "lane"),
+            instance_id=self.instance_id,
+            partitions=self.partitions,
+            guarantee=self.guarantee,
+            commit_interval_ms=self.commit_interval_ms,
+            sweep_keys_per_s=self.sweep_keys_per_s,
+            cached_rows=self.cached_rows,
+            dead_letter_topic=DEAD_LETTERS.name,
+            pinned={
+                "journal_hours": self.journal_hours,
+                "memory_days": self.memory_days,
+                "ambiguity_ms": self.ambiguity_ms,
+            },
+            security=self.client(),
+            admin=self.admin(),
+        )
+
+
+def load() -> Settings:
+    """The settings of the environment, or SettingsError with one clear line."""
+    try:
+        return Settings()  # type: ignore[call-arg] # pydantic's plugin-less mypy sees no defaults
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "ATP_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name} = {first['input']!r}: {first['msg']}") from None

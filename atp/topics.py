@@ -1,0 +1,107 @@
+"""The catalogue of topics: name, key, who writes, who reads, how long it is kept.
+
+One place for creation (`ensure`), for the check at start (`problems`), for the README's table and for `doctor`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from atp.domain.facts import DAMAGES_TOPIC, RECEIPTS_TOPIC, RESERVATIONS_TOPIC, STOCK_TOPIC
+
+DAY_MS = 86_400_000
+
+
+class Role(StrEnum):
+    """What a topic is to the product."""
+
+    FACT = "fact"
+    CONTROL = "control"
+    TRUTH = "truth"
+    SOFT = "soft"
+    PUBLISHED = "published"
+    INTERNAL = "internal"
+
+
+class Topic(NamedTuple):
+    """One topic of the product. `co_partitioned`: has the partition count of the fact topics."""
+
+    name: str
+    role: Role
+    key: str
+    writer: str
+    readers: str
+    compacted: bool = False
+    co_partitioned: bool = True
+    retention_ms: int = 14 * DAY_MS
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Topic configuration as the broker takes it."""
+        if self.compacted:
+            return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.5"}
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+
+
+STOCK = Topic(STOCK_TOPIC, Role.FACT, "sku", "inventory management, stores, WMS", "worker")
+RESERVATIONS = Topic(RESERVATIONS_TOPIC, Role.FACT, "sku", "OMS", "worker")
+RECEIPTS = Topic(RECEIPTS_TOPIC, Role.FACT, "sku", "purchasing", "worker")
+DAMAGES = Topic(DAMAGES_TOPIC, Role.FACT, "sku", "WMS", "worker")
+WMS_SNAPSHOTS = Topic("wms.snapshots.v1", Role.TRUTH, "sku", "every owner of stock", "worker")
+OMS_SNAPSHOTS = Topic("oms.snapshots.v1", Role.TRUTH, "sku", "OMS", "worker")
+HEARTBEATS = Topic(
+    "sources.heartbeats.v1", Role.CONTROL, "source|region", "every source", "worker", True, co_partitioned=False
+)
+NODES = Topic("reference.nodes.v1", Role.CONTROL, "node", "reference data", "worker", True, co_partitioned=False)
+POLICIES = Topic(
+    "atp.policies.v1", Role.CONTROL, "scope", "people (atp publish)", "worker", True, co_partitioned=False
+)
+SUBSTITUTIONS = Topic(
+    "merchandising.substitutions.v1",
+    Role.SOFT,
+    "sku",
+    "merchandising",
+    "nobody in core ATP",
+    True,
+    co_partitioned=False,
+)
+AVAILABILITY = Topic(
+    "atp.availability.v1", Role.PUBLISHED, "sku|region", "agents/availability", "sales channels", True
+)
+MODES = Topic(
+    "atp.modes.v1",
+    Role.PUBLISHED,
+    "region|channel",
+    "operators, agents/modes",
+    "channels, worker",
+    True,
+    co_partitioned=False,
+)
+DEAD_LETTERS = Topic(
+    "atp.dead-letters.v1",
+    Role.PUBLISHED,
+    "source key",
+    "the lane, own partition",
+    "operations",
+    retention_ms=30 * DAY_MS,
+)
+CHANGELOG = Topic(
+    "atp-sku-changelog", Role.INTERNAL, "table and row key", "the lane, own partition", "the lane", True
+)
+
+FACT_TOPICS = (STOCK, RESERVATIONS, RECEIPTS, DAMAGES)
+CATALOGUE = (
+    *FACT_TOPICS,
+    WMS_SNAPSHOTS,
+    OMS_SNAPSHOTS,
+    HEARTBEATS,
+    NODES,
+    POLICIES,
+    SUBSTITUTIONS,
+    AVAILABILITY,
+    MODES,
+    DEAD_LETTERS,
+    CHANGELOG,
+)
+BY_NAME = {topic.name: topic for topic in CATALOGUE}

@@ -1,0 +1,1 @@
+"""Changelog-backed tables of the SKU topology: definitions only, one writer each."""
