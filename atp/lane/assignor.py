@@ -26,7 +26,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Claim).decode
 
 
-class AbsentMetadata(Exception):
+class AbsentMetadataError(Exception):
     """The leader does not know the partitions of an input topic (yet)."""
 
 
@@ -68,10 +68,10 @@ def partition_count(found: Mapping[str, set[int] | None]) -> int:
     """The one partition count of all topics."""
     absent = [topic for topic, partitions in found.items() if not partitions]
     if absent:
-        raise AbsentMetadata(f"no metadata for {', '.join(absent)}")
+        raise AbsentMetadataError(f"no metadata for {', '.join(absent)}")
     counts = {topic: len(partitions or ()) for topic, partitions in found.items()}
     if len(set(counts.values())) != 1:
-        raise AbsentMetadata(f"the input topics are not co-partitioned: {counts}")
+        raise AbsentMetadataError(f"the input topics are not co-partitioned: {counts}")
     return next(iter(counts.values()))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from atp.lane.errors import BatchFailed
+from atp.lane.errors import BatchFailedError
 from atp.lane.keys import partition_of
 from atp.lane.ports import Headers, Out, Record
 from atp.lane.rows import Rows
@@ -242,9 +242,9 @@ class Batch:
     def check(self) -> None:
         """Raise unless the agent handled the batch."""
         if self._error is not None:
-            raise BatchFailed(f"stage {self.stage!r} failed: {self._error!r}") from self._error
+            raise BatchFailedError(f"stage {self.stage!r} failed: {self._error!r}") from self._error
         if not self.done:
-            raise BatchFailed(f"stage {self.stage!r} did not handle its batch")
+            raise BatchFailedError(f"stage {self.stage!r} did not handle its batch")
 
 
 def slices(turn: Turn, first_stage: str, final_stage: str, size: int) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from itertools import accumulate
 
-from atp.lane.errors import Discontinuity
+from atp.lane.errors import DiscontinuityError
 from atp.lane.ports import Chunk, Record
 
 UNSEEN = -1
@@ -58,7 +58,7 @@ class Buffer:
         """Take a chunk; it must start where the one before ended."""
         topic = self._topics[chunk.topic]
         if chunk.start != topic.expected:
-            self.fail(Discontinuity(f"{chunk.topic} continued at {chunk.start}, not at {topic.expected}"))
+            self.fail(DiscontinuityError(f"{chunk.topic} continued at {chunk.start}, not at {topic.expected}"))
             return
         topic.expected = chunk.next
         topic.end = max(topic.end, chunk.end)

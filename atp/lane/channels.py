@@ -13,7 +13,7 @@ import faust
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from atp.lane.batch import Batch
-from atp.lane.errors import BatchFailed
+from atp.lane.errors import BatchFailedError
 
 
 class StageChannel(faust.Channel):
@@ -77,7 +77,7 @@ class _Shared:
             async with asyncio.timeout(timeout_s):
                 await self.finished
         except TimeoutError:
-            raise BatchFailed(f"stage {batch.stage!r} did not take its batch within {timeout_s} s") from None
+            raise BatchFailedError(f"stage {batch.stage!r} did not take its batch within {timeout_s} s") from None
         finally:
             self.queue.clear()
             self.current = self.finished = None
@@ -88,4 +88,4 @@ class _Shared:
 
     def abandon(self) -> None:
         if self.current is not None and not self.current.done and self.queue.empty():
-            self.current.fail(BatchFailed("the agent asked for the next batch without `with batch:`"))
+            self.current.fail(BatchFailedError("the agent asked for the next batch without `with batch:`"))

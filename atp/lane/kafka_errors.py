@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from aiokafka import errors
 
-from atp.lane.errors import Fenced, LaneError, RowTooLarge, Transient
+from atp.lane.errors import FencedError, LaneError, RowTooLargeError, TransientError
 
 FENCING = (errors.ProducerFenced, errors.InvalidProducerEpoch, errors.InvalidProducerIdMapping)
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError, errors.RecordTooLargeError)
@@ -25,8 +25,8 @@ def translated(what: str) -> Iterator[None]:
     except LaneError:
         raise
     except FENCING as error:
-        raise Fenced(f"{what}: another producer has taken over") from error
+        raise FencedError(f"{what}: another producer has taken over") from error
     except TOO_LARGE as error:
-        raise RowTooLarge(f"{what}: {error!r}") from error
+        raise RowTooLargeError(f"{what}: {error!r}") from error
     except (errors.KafkaError, AssertionError, OSError, TimeoutError) as error:
-        raise Transient(f"{what}: {error!r}") from error
+        raise TransientError(f"{what}: {error!r}") from error

@@ -13,7 +13,7 @@ from aiokafka import ConsumerRebalanceListener, errors
 from aiokafka.structs import TopicPartition
 
 from atp.lane.assignor import LaneAssignor
-from atp.lane.errors import Evicted, Transient
+from atp.lane.errors import EvictedError, TransientError
 from atp.lane.kafka_errors import translated
 from atp.lane.kafka_reader import make_consumer, to_records
 from atp.lane.kafka_writer import close_soon
@@ -93,7 +93,7 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
         # A static member only ever loses its member id when the group gave its identity away or let its
         # session expire. Rejoining would take the identity back from a rightful successor, for ever.
         if self._was_member and self._settings.instance_id and not self.consumer._coordinator.member_id:
-            self._on_fatal(Evicted(f"the group no longer knows member {self._settings.instance_id!r}"))
+            self._on_fatal(EvictedError(f"the group no longer knows member {self._settings.instance_id!r}"))
             return
         self._on_revoked()
 
@@ -130,7 +130,7 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
             except Exception as error:  # noqa: BLE001 # handed to every task it concerns, or ends the process
                 failures += 1
                 if "FencedInstance" in repr(error) or failures > ERRORS_IN_A_ROW:
-                    self._on_fatal(Evicted(f"the group cannot be used: {error!r}"))
+                    self._on_fatal(EvictedError(f"the group cannot be used: {error!r}"))
                     return
                 self._report(error)
                 await asyncio.sleep(self._settings.retry_pause_s)
@@ -185,7 +185,7 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
         concerned = self._concerned(error)
         for tp in list(self._feeds):
             if not concerned or tp in concerned:
-                self._feeds.pop(tp).sink.fail(Transient(f"input {tp.topic}/{tp.partition}: {error!r}"))
+                self._feeds.pop(tp).sink.fail(TransientError(f"input {tp.topic}/{tp.partition}: {error!r}"))
 
     def _concerned(self, error: Exception) -> set[TopicPartition]:
         if isinstance(error, errors.OffsetOutOfRangeError) and error.args and isinstance(error.args[0], dict):

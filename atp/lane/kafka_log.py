@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka.structs import TopicPartition
 
 from atp.lane import ports
-from atp.lane.errors import Transient
+from atp.lane.errors import TransientError
 from atp.lane.kafka_errors import translated
 from atp.lane.kafka_input import KafkaInput
 from atp.lane.kafka_reader import KafkaReader, make_consumer, open_reader
@@ -36,9 +36,7 @@ class KafkaLog:
         self._inputs = inputs
         self._group_id = settings.group_id or name
         self.transactional = settings.guarantee == "exactly_once"
-        self._make_input = lambda: KafkaInput(
-            settings, inputs, self._group_id, stored, on_revoked, on_assigned, on_fatal
-        )
+        self._callbacks = (stored, on_revoked, on_assigned, on_fatal)
         self._input: KafkaInput | None = None
         self._meta: Any = None
         self._admin: Any = None
@@ -55,7 +53,7 @@ class KafkaLog:
 
     async def join(self) -> None:
         """Join the group: assignments begin to arrive."""
-        self._input = self._make_input()
+        self._input = KafkaInput(self._settings, self._inputs, self._group_id, *self._callbacks)
         with translated("join"):
             await self._input.start()
 
@@ -102,7 +100,7 @@ class KafkaLog:
         with translated(f"metadata of {topic}"):
             partitions = (await self._meta._client.fetch_all_metadata()).partitions_for_topic(topic)
         if not partitions:
-            raise Transient(f"topic {topic} does not exist")
+            raise TransientError(f"topic {topic} does not exist")
         return TopicIdentity("", len(partitions))
 
     def _describe(self, topic: str) -> TopicIdentity | None:
@@ -112,7 +110,7 @@ class KafkaLog:
 
         if self._admin is None:
             config = {"bootstrap.servers": self._settings.bootstrap_servers, **self._settings.admin}
-            self._admin = AdminClient(config, logger=None)
+            self._admin = AdminClient(config)
         timeout_s = self._settings.call_timeout_s
         future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)[topic]
         try:
@@ -137,5 +135,5 @@ class KafkaLog:
     @property
     def _member(self) -> KafkaInput:
         if self._input is None:
-            raise Transient("not joined")
+            raise TransientError("not joined")
         return self._input

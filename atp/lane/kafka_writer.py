@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from atp.lane import ports
-from atp.lane.errors import RowTooLarge, Transient
+from atp.lane.errors import RowTooLargeError, TransientError
 from atp.lane.kafka_errors import translated
 from atp.lane.ports import OutBatch
 from atp.lane.settings import LaneSettings
@@ -108,26 +108,24 @@ class KafkaWriter:
         return dict(zip(by_target, results, strict=True))  # type: ignore[arg-type]
 
     async def _send_to(self, topic: str, partition: int, batches: list[OutBatch]) -> int:
-        sent = []
+        sent: list[tuple[Any, int]] = []
         for batch in batches:
             builder = self._build(batch)
             future = await self._producer.send_batch(builder, topic, partition=partition)
             sent.append((future, len(batch.records)))
-        acked = await asyncio.gather(*[future for future, _ in sent], return_exceptions=True)
-        for metadata in acked:
-            if isinstance(metadata, BaseException):
-                raise metadata
+        await asyncio.wait([future for future, _ in sent])
+        ends = [(future.result().offset, count) for future, count in sent]
         # A broker that saw the batch before answers without its offset (-1): then we do not know.
-        return max(
-            meta.offset + count if meta.offset >= 0 else 0 for meta, (_, count) in zip(acked, sent, strict=True)
-        )
+        return max(offset + count if offset >= 0 else 0 for offset, count in ends)
 
     def _build(self, batch: OutBatch) -> Any:
         builder = self._producer.create_batch()
         append = builder.append
         for out in batch.records:
             if append(timestamp=out.timestamp_ms, key=out.key, value=out.value, headers=list(out.headers)) is None:
-                raise RowTooLarge(f"{batch.topic}: a record batch exceeds {self._settings.max_message_bytes} bytes")
+                raise RowTooLargeError(
+                    f"{batch.topic}: a record batch exceeds {self._settings.max_message_bytes} bytes"
+                )
         builder.close()
         return builder
 
@@ -158,7 +156,7 @@ async def supports_transactions(settings: LaneSettings, transactional_id: str) -
     try:
         async with asyncio.timeout(settings.call_timeout_s):
             producer = await open_producer(settings, transactional_id)
-    except (Transient, TimeoutError):
+    except (TransientError, TimeoutError):
         return False
     try:
         async with asyncio.timeout(settings.call_timeout_s):

@@ -43,7 +43,7 @@ class MarkTable(BaseTable):
         if bucket is None:
             return None
         at = _position(bucket, mark.to_bytes(8, "little"))
-        return None if at < 0 else _answer.unpack_from(bucket, at + 8)  # type: ignore[return-value]
+        return None if at < 0 else _answer.unpack_from(bucket, at + 8)
 
     def put(self, key: str, mark: int, payload: int, expires_ms: int, drop_before_ms: int) -> None:
         """Insert or overwrite; a full bucket first loses what expired before `drop_before_ms`."""

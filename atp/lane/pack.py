@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atp.lane.errors import RowTooLarge
+from atp.lane.errors import RowTooLargeError
 from atp.lane.ports import Out, OutBatch
 
 RECORD_OVERHEAD = 40  # varints, timestamp delta, attributes: an upper bound without headers
@@ -27,7 +27,7 @@ def pack(topic: str, partition: int, outs: Iterable[Out], limit: int) -> list[Ou
     for out in outs:
         size = size_of(out)
         if size > limit:
-            raise RowTooLarge(f"{topic}: a record of {size} bytes; key {out.key!r}; allowed {limit}")
+            raise RowTooLargeError(f"{topic}: a record of {size} bytes; key {out.key!r}; allowed {limit}")
         if size > room:
             batches.append(OutBatch(topic, partition, []))
             room = limit

@@ -165,7 +165,7 @@ class Stores(Protocol):
     """Opens the store of a partition; only one may be open at a time."""
 
     def open(self, partition: int) -> Store:
-        """Open or create; raises `Corrupt` when what is there cannot be read."""
+        """Open or create; raises `CorruptError` when what is there cannot be read."""
 
     def wipe(self, partition: int) -> None:
         """Delete everything of that partition."""
@@ -174,7 +174,7 @@ class Stores(Protocol):
         """Partitions that have a store on this disk."""
 
 
-class Corrupt(Exception):
+class CorruptError(Exception):
     """The local store cannot be read; it is wiped and rebuilt from the changelog."""
 
 

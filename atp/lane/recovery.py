@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from atp.lane.errors import Refused, Transient
+from atp.lane.errors import RefusedError, TransientError
 from atp.lane.keys import LOCAL_KEY, META_KEY
 from atp.lane.meta import LAYOUT, Local, Meta, decode_local, decode_meta, encode_local
-from atp.lane.ports import Bounds, Corrupt, Reader, Store, TopicIdentity
+from atp.lane.ports import Bounds, CorruptError, Reader, Store, TopicIdentity
 from atp.lane.settings import LaneSettings
 from atp.lane.status import Restore
 
@@ -36,7 +36,7 @@ class Recovery:
         world, topic = self._world, self._world.changelog_topic
         identity = await world.log.identity(topic)
         if identity.partitions != world.settings.partitions:
-            raise Refused(f"{topic} has {identity.partitions} partitions, not {world.settings.partitions}")
+            raise RefusedError(f"{topic} has {identity.partitions} partitions, not {world.settings.partitions}")
         start = (await world.log.bounds(topic, self._partition)).start
         await self._open(identity, Bounds(start, end))
         assert self.local is not None
@@ -62,7 +62,7 @@ class Recovery:
         if self.store is None:
             try:
                 self.store = await self._world.spawn.thread(self._world.stores.open, self._partition)
-            except Corrupt:
+            except CorruptError:
                 await self._wipe()
         if not self._usable(identity, bounds):
             await self._wipe()
@@ -111,7 +111,7 @@ class Recovery:
                 self.progress.position = chunk.next
                 silent_since_s = self._now_s()
             if self._now_s() - silent_since_s > self._world.settings.call_timeout_s:
-                raise Transient(f"{topic} gave nothing beyond {self.progress.position}; its end is {end}")
+                raise TransientError(f"{topic} gave nothing beyond {self.progress.position}; its end is {end}")
 
     def _save(self, rows: Iterable[tuple[bytes, bytes | None]], position: int, *, caught_up: bool) -> None:
         assert self.store is not None
@@ -128,10 +128,10 @@ class Recovery:
             return Meta(layout=0)
         meta = decode_meta(data)
         if meta.layout != LAYOUT:
-            raise Refused(f"state has layout {meta.layout}, this program {LAYOUT}: migrate or start afresh")
+            raise RefusedError(f"state has layout {meta.layout}, this program {LAYOUT}: migrate or start afresh")
         pinned = self._world.settings.pinned
         if pinned and meta.pinned and meta.pinned != pinned:
-            raise Refused(f"the state was built with {meta.pinned}, the settings say {pinned}: not changeable")
+            raise RefusedError(f"the state was built with {meta.pinned}, the settings say {pinned}: not changeable")
         return meta
 
     def _now_s(self) -> float:
@@ -154,12 +154,15 @@ def start_positions(
             positions[topic] = known.start
             continue
         if stands_for is None:
-            raise Refused(f"{topic}: offset {at} is committed, but the changelog holds no state: it was lost")
+            raise RefusedError(f"{topic}: offset {at} is committed, but the changelog holds no state: it was lost")
+        if not transactional and (at is None or at < stands_for):
+            # The metadata row is written when outputs and rows are safe, the offsets only after it.
+            at = stands_for
         if at is None:
-            raise Refused(f"{topic}: no committed offset, but the state stands for {stands_for}")
-        if at != stands_for and (transactional or at > stands_for):
-            raise Refused(f"{topic}: offset {at} is committed, but the state stands for {stands_for}")
+            raise RefusedError(f"{topic}: no committed offset, but the state stands for {stands_for}")
+        if at != stands_for:
+            raise RefusedError(f"{topic}: offset {at} is committed, but the state stands for {stands_for}")
         if not known.start <= at <= known.end:
-            raise Refused(f"{topic}: offset {at} lies outside {known.start}..{known.end} (lost or recreated)")
+            raise RefusedError(f"{topic}: offset {at} lies outside {known.start}..{known.end} (lost or recreated)")
         positions[topic] = at
     return positions

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
-from atp.lane.errors import Transient
-from atp.lane.ports import Corrupt
+from atp.lane.errors import TransientError
+from atp.lane.ports import CorruptError
 from atp.lane.settings import LaneSettings
 
 
@@ -21,13 +21,12 @@ class RocksStore:
             self._db = Rdict(str(path), options)
         except Exception as error:
             if "lock" in str(error).lower():
-                raise Transient(f"{path} is in use: {error}") from error
-            raise Corrupt(str(error)) from error
-        self.get = self._db.get
+                raise TransientError(f"{path} is in use: {error}") from error
+            raise CorruptError(str(error)) from error
 
-    def get(self, key: bytes) -> bytes | None:  # replaced by the database's own in __init__, for speed
+    def get(self, key: bytes) -> bytes | None:
         """One row."""
-        raise NotImplementedError
+        return self._db.get(key)  # type: ignore[no-any-return]
 
     def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
         """One WriteBatch."""
@@ -40,7 +39,7 @@ class RocksStore:
         try:
             self._db.write(batch)
         except Exception as error:
-            raise Transient(f"local store: {error}") from error
+            raise TransientError(f"local store: {error}") from error
 
     def scan(self, start: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows in key order."""

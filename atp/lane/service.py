@@ -106,9 +106,9 @@ class Lane:
         self._declare(table)
         return table
 
-    def view(self, topic: str) -> View:
-        """A control topic every task reads whole."""
-        return self.world.views.add(topic)
+    def view(self, topic: str, *, sweeps: bool = True) -> View:
+        """A control topic every task reads whole. `sweeps`: a change has every key looked at again."""
+        return self.world.views.add(topic, sweeps=sweeps)
 
     def sweep_over(self, table: BaseTable) -> None:
         """The table whose record keys a sweep visits."""

@@ -32,11 +32,8 @@ class SpreadTable(BaseTable, Generic[R]):
         self.row = row
         self._limit = bucket_rows
         self._forget: dict[str, int] = {}
-        self._bucket: Any = msgspec.defstruct(
-            "Bucket",
-            [("buckets", int), ("rows", dict[str, row])],
-            array_like=True,  # type: ignore[valid-type]
-        )
+        rows: Any = dict.__class_getitem__((str, row))
+        self._bucket: Any = msgspec.defstruct("Bucket", [("buckets", int), ("rows", rows)], array_like=True)
 
     def codec(self) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
         """MessagePack of a bucket of rows of the declared type."""

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from atp.lane.errors import NotInBatch
+from atp.lane.errors import NotInBatchError
 from atp.lane.keys import Key, decode, table_id
 from atp.lane.ports import Store
 from atp.lane.rows import Rows
@@ -19,10 +19,10 @@ class _Unbound(dict[Key, Any]):
     """Stands in for the rows while no batch is open."""
 
     def get(self, key: Key, default: Any = None) -> Any:
-        raise NotInBatch("lane tables can only be used inside `with batch:`")
+        raise NotInBatchError("lane tables can only be used inside `with batch:`")
 
     def __setitem__(self, key: Key, row: Any) -> None:
-        raise NotInBatch("lane tables can only be used inside `with batch:`")
+        raise NotInBatchError("lane tables can only be used inside `with batch:`")
 
 
 UNBOUND = _Unbound()
@@ -59,7 +59,7 @@ class BaseTable:
     def rows(self) -> Rows:
         """Rows of the open batch."""
         if self._rows is None:
-            raise NotInBatch(f"table {self.name!r} can only be used inside `with batch:`")
+            raise NotInBatchError(f"table {self.name!r} can only be used inside `with batch:`")
         return self._rows
 
 

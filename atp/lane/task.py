@@ -22,11 +22,11 @@ from typing import TypeVar
 
 from atp.lane.batch import TaskTables, Turn, final_batches, slices
 from atp.lane.buffer import Buffer
-from atp.lane.errors import Fenced, LaneError, PoisonRate, Transient
+from atp.lane.errors import FencedError, LaneError, PoisonRateError, TransientError
 from atp.lane.keys import META_KEY, Key
 from atp.lane.meta import LAYOUT, Meta, encode_meta
 from atp.lane.pack import Row, pack, pack_rows
-from atp.lane.ports import Clock, Log, OutBatch, Pipeline, Spawn, Stores, Writer
+from atp.lane.ports import Clock, Log, OutBatch, Pipeline, Record, Spawn, Stores, TopicIdentity, Writer
 from atp.lane.recovery import Recovery, start_positions
 from atp.lane.rows import Rows
 from atp.lane.settings import LaneSettings
@@ -136,13 +136,13 @@ class Task:
             try:
                 await self._take_over()
                 await self._work()
-            except Fenced as error:
+            except FencedError as error:
                 self.counters.fenced += 1
                 self._note(error)
                 # Whoever fenced us may be the rightful owner. Two heartbeats tell whether the group
                 # still counts us in; fencing back before that would be a fight.
                 await self._rest(self.world.settings.heartbeat_interval_ms * 2 / 1000)
-            except Transient as error:
+            except TransientError as error:
                 self._note(error)
                 pause_s = self.world.settings.retry_pause_s if self.counters.commits > commits else pause_s * 2
                 pause_s = min(pause_s, self.world.settings.retry_pause_max_s)
@@ -179,9 +179,9 @@ class Task:
         self._verify = False
         self.state = TaskState.RUNNING
 
-    def _check_partitions(self, found: list[object]) -> None:
+    def _check_partitions(self, found: list[TopicIdentity]) -> None:
         for topic, identity in zip(self.world.inputs, found, strict=True):
-            count = identity.partitions  # type: ignore[attr-defined]
+            count = identity.partitions
             if count != self.world.settings.partitions:
                 raise LaneError(
                     f"{topic} has {count} partitions, the lane has {self.world.settings.partitions}: "
@@ -220,7 +220,7 @@ class Task:
     async def _verify_ownership(self) -> None:
         committed = await self._call(self.world.log.committed(self.partition))
         if committed != self._committed:
-            raise Transient(f"offsets were committed by another owner: {committed}, ours {self._committed}")
+            raise TransientError(f"offsets were committed by another owner: {committed}, ours {self._committed}")
         assert self._buffer is not None
         positions = self._buffer.offsets()
         bounds = {t: await self._call(self.world.log.bounds(t, self.partition)) for t in positions}
@@ -292,8 +292,8 @@ class Task:
             dead_letter_bytes=settings.dead_letter_bytes,
         )  # fmt: skip
 
-    def _time_ms(self, records: list[object]) -> int:
-        seen = max([r.timestamp_ms for r in records], default=0)  # type: ignore[attr-defined]
+    def _time_ms(self, records: list[Record]) -> int:
+        seen = max([r.timestamp_ms for r in records], default=0)
         return max(self.meta.now_ms, self.world.clock.now_ms(max(seen, self.meta.now_ms)))
 
     def _swept(self, since_s: float) -> list[str]:
@@ -392,7 +392,9 @@ class Task:
         total = sum([count for _, count in self._refusals])
         if total > allowed:
             self._refusals.clear()
-            raise PoisonRate(f"{total} records refused within a minute, {allowed} allowed; nothing was committed")
+            raise PoisonRateError(
+                f"{total} records refused within a minute, {allowed} allowed; nothing was committed"
+            )
 
     def _settle(self, turn: Turn, meta: Meta, rows: int, started_s: float) -> None:
         for _, task_rows in self._tables.pairs:
@@ -417,7 +419,7 @@ class Task:
             async with asyncio.timeout(self.world.settings.call_timeout_s):
                 return await awaitable
         except TimeoutError as error:
-            raise Transient("the broker did not answer in time") from error
+            raise TransientError("the broker did not answer in time") from error
 
     async def _let_go(self) -> None:
         """Throw away the producer, the input and every row that is not committed."""

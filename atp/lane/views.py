@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from atp.lane.errors import Refused, Transient
+from atp.lane.errors import RefusedError, TransientError
 from atp.lane.ports import Chunk, Log
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ FOLLOW_TIMEOUT_MS = 200
 class View:
     """Latest value per key of a compacted topic."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, *, sweeps: bool = True) -> None:
         self.topic = topic
+        self.sweeps = sweeps  # whether a change has every key looked at again
         self.revision = 0  # grows with every record that arrives
         self.positions: list[int] = []
         self._values: dict[bytes, bytes] = {}
@@ -69,14 +70,14 @@ class Views:
         self.error: str | None = None
         self._moved = asyncio.Condition()
 
-    def add(self, topic: str) -> View:
+    def add(self, topic: str, *, sweeps: bool = True) -> View:
         """Declare a view."""
-        return self.views.setdefault(topic, View(topic))
+        return self.views.setdefault(topic, View(topic, sweeps=sweeps))
 
     @property
     def revision(self) -> int:
-        """Grows with every record of any view."""
-        return sum([view.revision for view in self.views.values()])
+        """Grows with every record of any view that sweeps."""
+        return sum([view.revision for view in self.views.values() if view.sweeps])
 
     def positions(self) -> dict[str, list[int]]:
         """Where each view stands, per partition."""
@@ -89,7 +90,7 @@ class Views:
         for topic, positions in needed.items():
             view = self.views.get(topic)
             if view is not None and any(n > h for n, h in zip(positions, view.positions, strict=False)):
-                raise Refused(
+                raise RefusedError(
                     f"control topic {topic} stands at {view.positions}, but this state was computed with "
                     f"{positions}: the topic was truncated or recreated"
                 )
@@ -99,7 +100,7 @@ class Views:
         while True:
             try:
                 await self._follow(world.log)
-            except Transient as error:
+            except TransientError as error:
                 self.error = repr(error)
                 await asyncio.sleep(world.settings.retry_pause_s)
 

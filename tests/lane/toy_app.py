@@ -42,6 +42,11 @@ app = faust.App(
     web_enabled=False,
     topic_partitions=1,
     topic_disable_leader=True,
+    # Faust starts the lane once its own group has settled: without these a killed worker's successor
+    # would wait for the default session of a minute.
+    consumer_group_instance_id=os.environ.get("TOY_INSTANCE"),
+    broker_session_timeout=6.0,
+    broker_heartbeat_interval=1.0,
 )
 lane = Lane(
     app,
