@@ -19,7 +19,7 @@ MISSING = object()
 class Rows:
     """Decoded rows of one table in one task."""
 
-    __slots__ = ("_cold", "_decode", "_encode", "_limit", "_prefix", "dirty", "hot", "store")
+    __slots__ = ("_cold", "_decode", "_encode", "_limit", "_prefix", "dirty", "hot", "notes", "store")
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Rows:
         self.hot: dict[Key, Any] = {}
         self._cold: dict[Key, Any] = {}
         self.dirty: dict[Key, None] = {}
+        self.notes: dict[str, int] = {}  # what the table was told for this commit only
 
     def load(self, key: Key) -> Any:
         """The row or None, after a miss in `hot`."""
@@ -64,6 +65,7 @@ class Rows:
     def settle(self) -> None:
         """The dirty rows are committed; make room if the cache is full."""
         self.dirty.clear()
+        self.notes.clear()
         if len(self.hot) > self._limit:
             self._cold = self.hot
             self.hot = {}
@@ -71,6 +73,7 @@ class Rows:
     def drop(self) -> None:
         """Forget everything that is not in the store."""
         self.dirty.clear()
+        self.notes.clear()
         self.hot = {}
         self._cold = {}
 

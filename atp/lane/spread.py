@@ -31,7 +31,6 @@ class SpreadTable(BaseTable, Generic[R]):
         super().__init__(name)
         self.row = row
         self._limit = bucket_rows
-        self._forget: dict[str, int] = {}
         rows: Any = dict.__class_getitem__((str, row))
         self._bucket: Any = msgspec.defstruct("Bucket", [("buckets", int), ("rows", rows)], array_like=True)
 
@@ -54,7 +53,7 @@ class SpreadTable(BaseTable, Generic[R]):
         bucket.rows[subkey] = row
         rows.put(at, bucket)
         if grows and len(bucket.rows) > self._limit:
-            self._drop_old(key, bucket)
+            self._drop_old(rows, key, bucket)
             if len(bucket.rows) > self._limit:
                 self._split(rows, key)
 
@@ -76,17 +75,16 @@ class SpreadTable(BaseTable, Generic[R]):
 
     def forget(self, key: str, before_ms: int) -> None:
         """Drop rows with `forget_at_ms < before_ms` from the buckets of the key this commit rewrites."""
-        self._forget[key] = before_ms
+        self.rows.notes[key] = before_ms
 
     def before_commit(self, rows: Rows) -> None:
         """Drop forgotten rows from dirty buckets, and buckets that became empty."""
         for at in rows.dirty:
             bucket = rows.hot[at]
-            if bucket is not None and at[0] in self._forget:
-                self._drop_old(at[0], bucket)
+            if bucket is not None and at[0] in rows.notes:
+                self._drop_old(rows, at[0], bucket)
             if bucket is not None and not bucket.rows and bucket.buckets <= 1:
                 rows.hot[at] = None
-        self._forget.clear()
 
     def _find(self, rows: Rows, key: str, subkey: str) -> tuple[tuple[str, str], Any]:
         at = (key, "0")
@@ -112,8 +110,8 @@ class SpreadTable(BaseTable, Generic[R]):
             rows.put((key, str(new)), self._bucket(0, {s: source.rows.pop(s) for s in moved}))
             rows.put(source_at, source)
 
-    def _drop_old(self, key: str, bucket: Any) -> None:
-        before_ms = self._forget.get(key)
+    def _drop_old(self, rows: Rows, key: str, bucket: Any) -> None:
+        before_ms = rows.notes.get(key)
         if before_ms is None:
             return
         kept = {s: row for s, row in bucket.rows.items() if not _is_old(row, before_ms)}
