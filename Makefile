@@ -1,0 +1,45 @@
+# Two commands: make demo, make test. Each does all set-up on a fresh machine.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: setup demo test check quick broker soak bench lock clean
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup: .venv/.ready ## leaves .venv/bin/atp
+
+demo: setup ## a quarter of real retail through broker and worker, checked against an independent fold
+	$(BIN)/atp demo
+
+check: setup ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+quick: setup ## tests without a broker
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/lane -m "not kafka and not slow"
+
+broker: setup ## tests on the embedded broker and on real Apache Kafka
+	$(BIN)/pytest -q tests/broker tests/stream tests/lane -m "not slow"
+
+test: check ## everything that must pass, the fast part first
+	$(MAKE) quick
+	$(BIN)/pytest -q tests/broker tests/stream
+	$(BIN)/pytest -q tests/lane -m kafka
+	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
+
+bench: setup ## our worker beside Kafka Streams and stock Faust on real Kafka, one run, same bytes
+	$(BIN)/python -m bench.run
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-annotate \
+	  --no-header --universal --python-version 3.11 -q -o requirements.lock
+
+clean:
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info
