@@ -609,14 +609,12 @@ def hold(world: World, facts: list[Fact], versions: list[Fact]) -> tuple[str | N
         and (fact["reservation_id"], fact["line"]) == (line["reservation_id"], line["line"])
     )
     grown = [(fact, n) for fact, n in increments(versions, lambda f: f["consumed"]) if n != 0]
-    named = [fact["node"] for fact, _ in grown if fact["node"] is not None]
-    named = named or [fact["node"] for fact in versions if fact["node"] is not None]
-    if not named:
-        return line["region"], max(0, line["consumed"] - shipped)
-    node = named[-1]
-    counted = counts(facts, node, "sellable")
+    consumed_at = [fact["node"] for fact, n in grown if n > 0 and fact["node"] is not None]
+    node = line["node"] if line["node"] is not None or not consumed_at else consumed_at[-1]
+    counted = counts(facts, node, "sellable") if node is not None else []
     unsettled = sum(n for fact, n in grown if not counted or fact.at > counted[-1].at)
-    return world.region_of(node), min(max(0, line["consumed"] - shipped), unsettled)
+    held = max(0, min(line["consumed"] - shipped, unsettled))
+    return (line["region"] if node is None else world.region_of(node)), held
 
 
 def reckon_record(world: World, sku: str, region: str) -> dict[str, Any]:
@@ -779,11 +777,11 @@ def reckon_record(world: World, sku: str, region: str) -> dict[str, Any]:
 
 
 def latest_recorded(lines: list[dict[str, Any]]) -> datetime:
-    """The highest recorded_at that can be read in the log."""
+    """The highest recorded_at that can be read among the facts of the log."""
     found = []
     for line in lines:
         value = line.get("value")
-        if isinstance(value, dict) and "recorded_at" in value:
+        if line["topic"] in FACT_TOPICS and isinstance(value, dict) and "recorded_at" in value:
             try:
                 found.append(parse_time(value["recorded_at"]))
             except RefusedError:
@@ -803,7 +801,7 @@ def reckon(
     """
     log = list(lines)
     now = now if now is not None else latest_recorded(log)
-    documents_found = list(policies)
+    documents_found = {document["scope"]: document for document in policies}
     references = {node["node"]: node for node in nodes}
     modes: dict[tuple[str, str], dict[str, Any]] = {}
     watermarks: dict[tuple[str, str], datetime] = {}
@@ -812,8 +810,12 @@ def reckon(
         topic, value = line["topic"], line.get("value")
         if topic in FACT_TOPICS:
             candidates.append((topic, value))
+        elif value is None:  # a compacted key is taken back
+            for kept in (documents_found, references):
+                kept.pop(line["key"], None)
+            modes.pop(tuple(str(line["key"]).split("|")), None)
         elif topic == POLICIES:
-            documents_found.append(value)
+            documents_found[value["scope"]] = value
         elif topic == NODES:
             references[value["node"]] = value
         elif topic == MODES:
@@ -822,7 +824,7 @@ def reckon(
             key = value["source"], value["region"]
             watermark = parse_time(value["watermark"])
             watermarks[key] = max(watermarks.get(key, watermark), watermark)
-    policy = Policies(documents_found)
+    policy = Policies(documents_found.values())
     facts, stream, refusals = admit(candidates, now, policy)
     world = World(facts, stream, now, policy, references, modes, watermarks)
     keys = {(fact["sku"], world.region_of(fact["node"])) for fact in facts}
