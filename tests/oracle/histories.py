@@ -208,12 +208,12 @@ class History:
         due = None if self.chance(0.5) else self.day(-2, -1, 0, 0, 1, 1, 2, 3, 6, 13, 14, 20)
         expires: datetime | None = None
         at = self.moment(sku, node)
-        shipments: list[tuple[datetime, int]] = []
+        shipments: list[tuple[str, datetime, int]] = []
 
         def tell(kind: str, where: str | None = None) -> None:
             nonlocal version
             version += 1
-            if kind not in ("allocated", "shipped") and self.chance(self.lost):
+            if self.chance(self.lost):
                 return
             self.emit(
                 RESERVATIONS,
@@ -261,12 +261,17 @@ class History:
                     state, opened, released = "CLOSED", 0, released + opened
                 tell(step)
             elif state == "ALLOCATED":
-                step = rng.choice(("shipped", "shipped", "shipped", "short", "released", "cancelled"))
+                step = rng.choice(
+                    (*["shipped"] * 6, "allocated", "short", "short", "released", "released", "cancelled")
+                )
                 if step == "shipped":
                     units = opened if self.chance(0.6) else rng.randint(1, opened)
                     opened, consumed = opened - units, consumed + units
                     state = "ALLOCATED" if opened else "CLOSED"
-                    shipments.append((at, units))
+                    shipments.append((node, at, units))
+                    tell(step, node)
+                elif step == "allocated":  # the rest comes from somewhere else
+                    node = rng.choice(next(nodes for nodes in self.regions.values() if node in nodes))
                     tell(step, node)
                 elif step == "short":
                     state = "BACKORDERED"
@@ -289,8 +294,8 @@ class History:
                     opened, released = opened - units, released + units
                     state = state if opened else "CLOSED"
                     tell(step)
-        for told, units in shipments:
-            self.shipment(sku, node, told, units, reservation_id, line)
+        for origin, told, units in shipments:
+            self.shipment(sku, origin, told, units, reservation_id, line)
 
     def shipment(self, sku: str, node: str, told: datetime, units: int, order: str, line: int) -> None:
         """What WMS says of a shipment OMS knows: before it, after it, in parts, or nothing yet."""
