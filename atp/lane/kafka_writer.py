@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, errors
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from atp.lane import ports
@@ -20,7 +20,7 @@ CommitOffsets = Callable[[dict[TopicPartition, int]], Awaitable[None]]
 
 async def open_producer(settings: LaneSettings, transactional_id: str | None) -> AIOKafkaProducer:
     """A started producer; with a transactional id, every earlier one of that id is fenced by now."""
-    transactional: dict[str, Any] = {"enable_idempotence": True}
+    transactional: dict[str, Any] = {}  # the embedded broker knows no idempotent producers either
     if transactional_id is not None:
         timeout_ms = settings.transaction_timeout_ms
         transactional = {"transactional_id": transactional_id, "transaction_timeout_ms": timeout_ms}
@@ -151,20 +151,18 @@ class KafkaWriter:
         await asyncio.wait([task], timeout=1.0)
 
 
+# What a broker answers that has no transactions; silence is no answer, and never means "no".
+NO_TRANSACTIONS = (errors.UnknownError, errors.UnsupportedVersionError, errors.IncompatibleBrokerVersion)
+
+
 async def supports_transactions(settings: LaneSettings, transactional_id: str) -> bool:
-    """Ask the broker by doing: begin, commit offsets for a probe group, commit."""
+    """Ask the broker by asking for a transactional producer."""
     try:
         async with asyncio.timeout(settings.call_timeout_s):
             producer = await open_producer(settings, transactional_id)
-    except (TransientError, TimeoutError):
-        return False
-    try:
-        async with asyncio.timeout(settings.call_timeout_s):
-            await producer.begin_transaction()
-            await producer.commit_transaction()
-    except Exception:  # noqa: BLE001 # whatever fails, the answer is no
-        return False
-    else:
-        return True
-    finally:
-        close_soon(producer, settings.call_timeout_s)
+    except TransientError as error:
+        if isinstance(error.__cause__, NO_TRANSACTIONS):
+            return False
+        raise
+    close_soon(producer, settings.call_timeout_s)
+    return True
