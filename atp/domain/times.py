@@ -11,6 +11,8 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 FOREVER_MS = 2**62
+# Years 1 to 9999: an instant just outside them, which an offset or rounding can make, is still written and refused.
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 def to_ms(instant: datetime) -> int:
@@ -20,13 +22,13 @@ def to_ms(instant: datetime) -> int:
 
 def from_ms(instant_ms: int) -> datetime:
     """The aware UTC instant of an epoch millisecond."""
-    seconds, ms = divmod(instant_ms, 1000)
+    seconds, ms = divmod(min(max(instant_ms, _FIRST_MS), _LAST_MS), 1000)
     return datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=ms)
 
 
 def rfc3339(instant_ms: int) -> str:
     """`2011-11-25T10:00:00.000Z`."""
-    return from_ms(instant_ms).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant_ms % 1000:03d}Z"
+    return from_ms(instant_ms).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 @lru_cache(maxsize=4096)
