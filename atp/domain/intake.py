@@ -127,10 +127,12 @@ def admit(
 
 
 def _future(fact: Fact, time_ms: int, recorded_ms: int, now_ms: int) -> Refusal | None:
-    if time_ms > recorded_ms + FUTURE_TOLERANCE_MS or to_ms(fact.occurred_at) > recorded_ms + FUTURE_TOLERANCE_MS:
-        name = "as_of" if type(fact) is StockCounted else "occurred_at"
+    occurred_ms = to_ms(fact.occurred_at)
+    late_ms = max(time_ms, occurred_ms)
+    if late_ms > recorded_ms + FUTURE_TOLERANCE_MS:
+        name = "occurred_at" if late_ms == occurred_ms else "as_of"
         allowed = f"at most 5 minutes after recorded_at = {rfc3339(recorded_ms)}"
-        return Refusal(Reason.FUTURE, f"{name} = {rfc3339(time_ms)}: {allowed} is allowed")
+        return Refusal(Reason.FUTURE, f"{name} = {rfc3339(late_ms)}: {allowed} is allowed")
     if recorded_ms > now_ms + FUTURE_TOLERANCE_MS:
         return Refusal(
             Reason.FUTURE,
