@@ -302,14 +302,15 @@ def _near(journal: Journal, edges: set[int], as_of_ms: int, clear_ms: int, ambig
 def _prune(node: NodeStock, journal: Journal, cutoff_ms: int, ambiguity_ms: int) -> None:
     """Drop chunks older than the window: their effects stay in the quantities, no later fact can re-place them.
 
-    A chunk close to a baseline stays: the next count must still find what it has to take out of doubt.
+    A chunk close to a baseline stays: the next count must still find what it has to take out of doubt. So does one
+    that the oldest count still allowed could bring into doubt.
     """
     edges = [b[0] for b in node.baselines if b is not None]
     journal.drop(
         [
             span
             for span in journal.spans()
-            if span.last_ms < cutoff_ms
+            if span.last_ms < cutoff_ms - ambiguity_ms
             and not any(span.first_ms - ambiguity_ms <= edge <= span.last_ms + ambiguity_ms for edge in edges)
         ]
     )
