@@ -103,6 +103,38 @@ class History:
 
     # ------------------------------------------------------------------ facts
 
+    def edges(self) -> None:
+        """A few facts exactly at the bounds that the rules name, and a millisecond beside them."""
+        rng = self.rng
+        now = max(datetime.fromisoformat(line["value"]["recorded_at"]) for line in facts_of(self.lines))
+
+        def beside(moment: datetime) -> datetime:
+            return moment + timedelta(milliseconds=rng.choice((-1, 0, 1)))
+
+        sku = rng.choice(self.skus)
+        region, node = self.node()
+        line: dict[str, Any] = {"region": region, "line": 1, "version": 1, "channel": rng.choice(CHANNELS)}
+        units = rng.randint(1, 6)
+        if self.chance(0.5):  # a soft line that expires now
+            line |= {"reservation_id": self.document_id("R"), "state": "SOFT", "expires_at": iso(beside(now))}
+            line |= {"requested": units, "open": units, "consumed": 0, "released": 0}
+            told = self.emit(RESERVATIONS, "reservation.placed", "oms", sku, now - timedelta(minutes=10), **line)
+            told["value"]["recorded_at"] = iso(now)
+        anchors = self.anchors.get((sku, node), [])
+        if anchors and self.chance(0.5):  # an OMS ship at the as_of of a count, without its WMS ship
+            line |= {"reservation_id": self.document_id("R"), "state": "CLOSED", "expires_at": None, "node": node}
+            line |= {"requested": units, "open": 0, "consumed": units, "released": 0}
+            told = self.emit(RESERVATIONS, "reservation.shipped", "oms", sku, beside(max(anchors)), **line)
+            told["value"]["recorded_at"] = iso(min(now, max(anchors) + timedelta(seconds=1)))
+        body = {"node": rng.choice(self.regions[region]), "state": "sellable", "reason": "found"}
+        if self.chance(0.5):  # a backfill that leaves the correction window now
+            recorded = beside(now - timedelta(hours=rng.choice((2, 24))))
+            late = self.emit(STOCK, "stock.adjusted", "ims", rng.choice(self.skus), recorded, delta=1, **body)
+            late["value"] |= {"recorded_at": iso(recorded), "backfill": True}
+        if self.chance(0.5):  # a clock as far ahead as we bear
+            ahead = self.emit(STOCK, "stock.adjusted", "ims", rng.choice(self.skus), now, delta=2, **body)
+            ahead["value"]["recorded_at"] = iso(now - timedelta(minutes=5))
+
     def emit(self, topic: str, kind: str, source: str, sku: str, occurred: datetime, **body: Any) -> Line:
         """Put one fact into the history."""
         self.events += 1
@@ -250,7 +282,7 @@ class History:
                 if step == "expired":
                     at = max(at, expires)
                 elif self.chance(0.25):  # past the known expiry
-                    at = milliseconds(expires + timedelta(seconds=rng.uniform(0.001, 4000)))
+                    at = milliseconds(expires + timedelta(seconds=rng.choice((0, 0.001, rng.uniform(0.001, 4000)))))
                 if at > self.last:
                     break
                 if step == "extended":
@@ -559,6 +591,7 @@ def random_history(
                 make(sku)
     if not history.lines:
         history.movement(history.skus[0])
+    history.edges()
     if hostile:
         add_hostile_facts(history)
     facts = sorted(history.lines, key=lambda line: str(line["value"]["recorded_at"]))
