@@ -105,20 +105,22 @@ class Wire:
             "recorded_at": stamp(recorded or at),
         }
 
-    def stock(self, kind: str, at: datetime, **body: Any) -> tuple[str, Fact]:
+    def stock(self, kind: str, at: datetime, recorded: datetime | None = None, **body: Any) -> tuple[str, Fact]:
         """A stock fact: counted, adjusted, moved, shipped or returned."""
         if kind == "counted":
             body.setdefault("as_of", stamp(at))
-        return STOCK_TOPIC, {**self.envelope(at, "ims"), "type": f"stock.{kind}", **body}
+        return STOCK_TOPIC, {**self.envelope(at, "ims", recorded), "type": f"stock.{kind}", **body}
 
-    def reservation(self, line: str, version: int, state: str, at: datetime, **body: Any) -> tuple[str, Fact]:
+    def reservation(
+        self, line: str, version: int, state: str, at: datetime, recorded: datetime | None = None, **body: Any
+    ) -> tuple[str, Fact]:
         """A version of a reservation line; `requested` is what its parts add up to."""
         name, number = line.split("/")
         parts = {"open": 0, "consumed": 0, "released": 0, **body}
         word = {"SOFT": "placed", "FIRM": "confirmed", "ALLOCATED": "allocated", "BACKORDERED": "short"}
         kind = word.get(state, "shipped" if parts["consumed"] else "cancelled")
         return RESERVATIONS_TOPIC, {
-            **self.envelope(at, "oms"),
+            **self.envelope(at, "oms", recorded),
             "type": f"reservation.{kind}",
             "region": "uk",
             "channel": "web",
@@ -130,12 +132,14 @@ class Wire:
             **parts,
         }
 
-    def receipt(self, line: str, version: int, stage: str, at: datetime, **body: Any) -> tuple[str, Fact]:
+    def receipt(
+        self, line: str, version: int, stage: str, at: datetime, recorded: datetime | None = None, **body: Any
+    ) -> tuple[str, Fact]:
         """A version of a receipt line."""
         name, number = line.split("/")
         words = {"PLANNED": "planned", "CONFIRMED": "confirmed", "IN_TRANSIT": "shipped", "QC_HOLD": "held"}
         return RECEIPTS_TOPIC, {
-            **self.envelope(at, "purchasing"),
+            **self.envelope(at, "purchasing", recorded),
             "type": f"receipt.{words.get(stage, stage.lower())}",
             "receipt_id": name,
             "line": int(number),
@@ -149,12 +153,14 @@ class Wire:
             **body,
         }
 
-    def damage(self, name: str, version: int, at: datetime, **body: Any) -> tuple[str, Fact]:
+    def damage(
+        self, name: str, version: int, at: datetime, recorded: datetime | None = None, **body: Any
+    ) -> tuple[str, Fact]:
         """A version of a damage document."""
         parts = {"reported": 0, "reversed": 0, "written_off": 0, **body}
         kind = "written_off" if parts["written_off"] else "reversed" if parts["reversed"] else "reported"
         return DAMAGES_TOPIC, {
-            **self.envelope(at, "wms"),
+            **self.envelope(at, "wms", recorded),
             "type": f"damage.{kind}",
             "damage_id": name,
             "version": version,
