@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from atp.lane.task import Task, World
+from atp.lane.task import Task
+from atp.lane.world import World
 
 
 class Manager:

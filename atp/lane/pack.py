@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from atp.lane.errors import RowTooLargeError
+from atp.lane.errors import LaneError, RowTooLargeError
+from atp.lane.keys import META_KEY
 from atp.lane.ports import Out, OutBatch
+
+if TYPE_CHECKING:
+    from atp.lane.batch import Turn
+    from atp.lane.world import World
 
 RECORD_OVERHEAD = 40  # varints, timestamp delta, attributes: an upper bound without headers
 
@@ -55,3 +61,19 @@ def pack_rows(topic: str, partition: int, rows: list[Row], now_ms: int, limit: i
         room -= size
         batches[-1].records += group
     return batches
+
+
+def turn_batches(turn: Turn, rows: list[Row], meta: bytes, world: World) -> tuple[list[OutBatch], list[OutBatch]]:
+    """Changelog, with the metadata row in a batch of its own at the end, and outputs of a turn."""
+    limit, changelog_topic = world.settings.batch_bytes, world.changelog_topic
+    outputs: list[OutBatch] = []
+    for (topic, partition), outs in turn.outputs.items():
+        outputs += pack(topic, partition, outs, limit)
+    if turn.dead_letters:
+        letters = world.settings.dead_letter_topic
+        if letters is None:
+            raise LaneError("a record was refused, but no dead_letter_topic is set")
+        outputs += pack(letters, turn.partition, turn.dead_letters, limit)
+    changelog = pack_rows(changelog_topic, turn.partition, rows, turn.now_ms, limit)
+    changelog += pack_rows(changelog_topic, turn.partition, [("", META_KEY, meta)], turn.now_ms, limit)
+    return changelog, outputs

@@ -14,7 +14,7 @@ from atp.lane.settings import LaneSettings
 from atp.lane.status import Restore
 
 if TYPE_CHECKING:
-    from atp.lane.task import World
+    from atp.lane.world import World
 
 READ_TIMEOUT_MS = 200
 WRITTEN_AT_ONCE = 5_000

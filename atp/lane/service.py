@@ -27,8 +27,9 @@ from atp.lane.settings import LaneSettings
 from atp.lane.spread import SpreadTable
 from atp.lane.status import Counters, TaskState, TaskStatus
 from atp.lane.table import BaseTable, Table
-from atp.lane.task import World, guarantee_of
+from atp.lane.task import guarantee_of
 from atp.lane.views import View, Views
+from atp.lane.world import World
 
 R = TypeVar("R")
 logger = structlog.get_logger("atp.lane")
@@ -56,6 +57,8 @@ class Lane:
         final_stage: str | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if len(stages) < 2 or len(set(stages)) < len(stages):
+            raise LaneError(f"a lane needs at least two different stages, one of them final; not {stages}")
         self.app = app
         self.name = name
         self.full_name = f"{app.conf.id}-{name}"

@@ -23,7 +23,7 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     tick_interval_ms: int = 1_000
     slice_records: int = 1_500
     final_keys: int = 1_500  # keys per run of the final stage, so that one run stays below 50 ms
-    turn_records: int = 20_000
+    turn_records: int = 10_000
     buffer_records: int = 5_000  # per topic-partition, before its fetching pauses
     poll_interval_ms: int = 10
     max_skew_ms: int = 3_600_000

@@ -1,4 +1,6 @@
-"""One partition, from input to state to commit. Every await of the protocol is in this file.
+"""One partition, from input to state to commit.
+
+Long on purpose: every await of the protocol is in this file, so that its order reads top to bottom.
 
 Taking over, strictly in this order: fence every earlier producer, read the committed offsets, attach the
 input there, capture the end of the changelog, restore up to it, wait for the control views, run. Reading
@@ -15,50 +17,29 @@ a new InitProducerId settles whatever became of the transaction, which no abort 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TypeVar
 
 from atp.lane.batch import TaskTables, Turn, final_batches, slices
 from atp.lane.buffer import Buffer
-from atp.lane.errors import FencedError, LaneError, PoisonRateError, TransientError
+from atp.lane.errors import FencedError, LaneError, TransientError
 from atp.lane.keys import META_KEY, Key
 from atp.lane.meta import LAYOUT, Meta, encode_meta
-from atp.lane.pack import Row, pack, pack_rows
-from atp.lane.ports import Clock, Log, OutBatch, Pipeline, Record, Spawn, Stores, TopicIdentity, Writer
+from atp.lane.pace import Pace
+from atp.lane.pack import Row, turn_batches
+from atp.lane.poison import PoisonLimit
+from atp.lane.ports import Log, Record, TopicIdentity, Writer
 from atp.lane.recovery import Recovery, start_positions
 from atp.lane.rows import Rows
-from atp.lane.settings import LaneSettings
 from atp.lane.status import Counters, TaskState, TaskStatus
 from atp.lane.sweep import Sweep
 from atp.lane.table import BaseTable
-from atp.lane.views import Views
 from atp.lane.wakes import Wakes
+from atp.lane.world import World
 
 T = TypeVar("T")
 ENCODED_AT_ONCE = 2_000  # rows between two yields to the other tasks
-
-
-@dataclass
-class World:
-    """Everything a task works with; shared by all tasks of a lane."""
-
-    settings: LaneSettings
-    log: Log
-    stores: Stores
-    clock: Clock
-    spawn: Spawn
-    pipeline: Pipeline
-    views: Views
-    inputs: list[str]
-    stages: list[str]
-    final_stage: str
-    changelog_topic: str
-    tables: list[BaseTable] = field(default_factory=list)
-    sweep_table: BaseTable | None = None
-    wall_ms: Callable[[], int] = lambda: 0
-    on_trouble: Callable[[int, str, str], None] = lambda partition, state, reason: None
 
 
 class Task:
@@ -86,10 +67,9 @@ class Task:
         self._verify = False
         self._stopping = False
         self._run: asyncio.Task[None] | None = None
-        self._last_turn_s = 0.0
-        self._last_tick_s = 0.0
+        self._pace = Pace(world.settings.commit_interval_ms, world.settings.tick_interval_ms)
         self._last_commit_s: float | None = None
-        self._refusals: deque[tuple[float, int]] = deque()
+        self._poison = PoisonLimit(world.settings.dead_letters_per_minute)
 
     # -- life
 
@@ -243,7 +223,7 @@ class Task:
             if delay_s <= 0:
                 return
             # Arrivals shorten the wait only when the interval is already over.
-            waits_for_input = not self._buffer.ready() and self._interval_left_s() <= 0
+            waits_for_input = not self._buffer.ready() and self._pace.interval_over(self._now_s())
             event = self._buffer.arrived if waits_for_input else self._nudge
             try:
                 async with asyncio.timeout(delay_s):
@@ -256,16 +236,10 @@ class Task:
         self._nudge.clear()
         if self._verify or self._buffer.broken:
             return 0.0
-        if self._buffer.count >= self.world.settings.turn_records and self._buffer.ready():
+        ready = self._buffer.ready()
+        if ready and self._buffer.count >= self.world.settings.turn_records:
             return 0.0
-        tick_s = self._last_tick_s + self.world.settings.tick_interval_ms / 1000 - self._now_s()
-        interval_s = self._interval_left_s()
-        if self._buffer.ready() or self._sweep_active() or self._is_due():
-            return min(interval_s, tick_s)
-        return min(tick_s, interval_s) if interval_s > 0 else tick_s
-
-    def _interval_left_s(self) -> float:
-        return self._last_turn_s + self.world.settings.commit_interval_ms / 1000 - self._now_s()
+        return self._pace.delay_s(self._now_s(), ready or self._sweep_active() or self._is_due())
 
     def _sweep_active(self) -> bool:
         if self._sweep is None:
@@ -280,11 +254,7 @@ class Task:
         assert self._buffer is not None
         settings = self.world.settings
         records = self._buffer.take(settings.turn_records)
-        now_s = self._now_s()
-        since_s, self._last_turn_s = now_s - self._last_turn_s, now_s
-        is_tick = now_s - self._last_tick_s >= settings.tick_interval_ms / 1000
-        if is_tick:
-            self._last_tick_s = now_s
+        since_s, is_tick = self._pace.begin(self._now_s())
         now_ms = self._time_ms(records)
         return Turn(
             self._tables, self.partition, settings.partitions, records, now_ms, self._buffer.offsets(),
@@ -302,12 +272,12 @@ class Task:
         if self.world.views.revision != self._views_revision:
             self._views_revision = self.world.views.revision
             self._sweep.start()
-        paced = self.world.settings.sweep_keys_per_s * min(since_s, 1.0)
+        paced = self.world.settings.sweep_keys_per_s * since_s
         return self._sweep.next(max(1, min(int(paced), self.world.settings.final_keys)))
 
     async def _process(self, turn: Turn) -> None:
         world, started_s = self.world, self._now_s()
-        early = [stage for stage in world.stages if stage != world.final_stage]
+        early = world.early_stages
         for batch in slices(turn, early[0], world.final_stage, world.settings.slice_records):
             for stage in early:
                 if batch.items(stage) or turn.is_tick:
@@ -325,10 +295,10 @@ class Task:
     async def _commit(self, turn: Turn) -> None:
         started_s, writer, world = self._now_s(), self._writer, self.world
         assert writer is not None
-        self._limit_poison(turn)
+        self._poison.add(self._now_s(), len(turn.dead_letters))
         meta = self._next_meta(turn)
         rows = await self._encode_rows()
-        changelog, outputs = self._record_batches(turn, rows, meta)
+        changelog, outputs = turn_batches(turn, rows, encode_meta(meta), self.world)
         offsets = {t: at for t, at in turn.offsets.items() if self._committed.get(t) != at}
 
         if writer.transactional:
@@ -367,34 +337,6 @@ class Task:
                 if len(rows) % ENCODED_AT_ONCE == 0:
                     await asyncio.sleep(0)
         return rows
-
-    def _record_batches(self, turn: Turn, rows: list[Row], meta: Meta) -> tuple[list[OutBatch], list[OutBatch]]:
-        limit, world = self.world.settings.batch_bytes, self.world
-        outputs: list[OutBatch] = []
-        for (topic, partition), outs in turn.outputs.items():
-            outputs += pack(topic, partition, outs, limit)
-        if turn.dead_letters:
-            letters = world.settings.dead_letter_topic
-            if letters is None:
-                raise LaneError("a record was refused, but no dead_letter_topic is set")
-            outputs += pack(letters, self.partition, turn.dead_letters, limit)
-        topic = world.changelog_topic
-        changelog = pack_rows(topic, self.partition, rows, turn.now_ms, limit)
-        last: list[Row] = [("", META_KEY, encode_meta(meta))]
-        return changelog + pack_rows(topic, self.partition, last, turn.now_ms, limit), outputs
-
-    def _limit_poison(self, turn: Turn) -> None:
-        now_s, allowed = self._now_s(), self.world.settings.dead_letters_per_minute
-        while self._refusals and self._refusals[0][0] < now_s - 60:
-            self._refusals.popleft()
-        if turn.dead_letters:
-            self._refusals.append((now_s, len(turn.dead_letters)))
-        total = sum([count for _, count in self._refusals])
-        if total > allowed:
-            self._refusals.clear()
-            raise PoisonRateError(
-                f"{total} records refused within a minute, {allowed} allowed; nothing was committed"
-            )
 
     def _settle(self, turn: Turn, meta: Meta, rows: int, started_s: float) -> None:
         for _, task_rows in self._tables.pairs:
@@ -436,11 +378,9 @@ class Task:
         await self._let_go()
         if not self._stopping:
             self._nudge.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._nudge.wait()
-            except TimeoutError:
-                pass
         await self._allowed.wait()
 
     async def _fail(self) -> None:
@@ -487,7 +427,8 @@ class Task:
             lag=self._buffer.lag() if self._buffer is not None else {},
             restored_records=restore.records, restore_rate=restore.rate(now_s), restore_eta_s=restore.eta_s(now_s),
             last_commit_s=None if self._last_commit_s is None else now_s - self._last_commit_s,
-            last_error=self.last_error, sweeping=self._sweep is not None and self._sweep.active,
+            last_error=self.last_error or self.world.views.error,
+            sweeping=self._sweep is not None and self._sweep.active,
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from atp.lane.errors import RefusedError, TransientError
 from atp.lane.ports import Chunk, Log
 
 if TYPE_CHECKING:
-    from atp.lane.task import World
+    from atp.lane.world import World
 
 FOLLOW_TIMEOUT_MS = 200
 

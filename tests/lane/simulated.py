@@ -14,8 +14,8 @@ from atp.lane.manager import Manager
 from atp.lane.memory import InlineSpawn, MemoryBroker, MemoryLog, MemoryStores
 from atp.lane.settings import LaneSettings
 from atp.lane.table import Table
-from atp.lane.task import World
 from atp.lane.views import Views
+from atp.lane.world import World
 
 INPUTS = ["in.a", "in.b"]
 OUTPUT, LETTERS, CHANGELOG = "out", "letters", "changelog"
