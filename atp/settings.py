@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     guarantee: Literal["auto", "exactly_once", "at_least_once"] = Field("auto", description="see README")
     clock: Literal["system", "replay"] = Field("system", description="replay: now follows the facts")
     commit_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(100, description="ms between commits")
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = Field(
+        10_000, description="ms without a sign of life after which a worker's partitions go to others"
+    )
     sweep_keys_per_s: Annotated[int, Field(ge=1)] = Field(1000, description="keys/s re-reckoned by a sweep, per task")
     cached_rows: Annotated[int, Field(ge=100)] = Field(50_000, description="decoded rows kept per table and task")
     web_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="port of the worker's web server; 0: none")
@@ -90,6 +93,8 @@ class Settings(BaseSettings):
             partitions=self.partitions,
             guarantee=self.guarantee,
             commit_interval_ms=self.commit_interval_ms,
+            session_timeout_ms=self.session_timeout_ms,
+            heartbeat_interval_ms=self.session_timeout_ms // 5,
             sweep_keys_per_s=self.sweep_keys_per_s,
             cached_rows=self.cached_rows,
             dead_letter_topic=DEAD_LETTERS.name,
