@@ -1,0 +1,270 @@
+"""The whole product on one broker, as its tests see it: worker processes, facts in, records and dead letters out.
+
+Everything is compared with a fold of the very lines that were published. Facts are published with the time of their
+recording as record timestamp, and the workers replay: their `now` follows the facts and the heartbeats, so that a
+final heartbeat brings them to the instant the fold is told.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from atp.brokers.process import Child
+from atp.commands.fold import fold_file
+from atp.domain.fold import World
+from atp.domain.record import comparable
+from atp.domain.times import rfc3339, to_ms
+from atp.topics import AVAILABILITY, CATALOGUE, DEAD_LETTERS, FACT_TOPICS, HEARTBEATS
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 4
+GROUP = "atp-sku"
+FACT_NAMES = {topic.name for topic in FACT_TOPICS}
+SETTLE_S = 60.0
+STAYS_S = 1.3  # longer than the tick in which a worker looks at what time alone has changed
+
+Line = dict[str, Any]
+
+
+class RunningBroker(Protocol):
+    """What the tests need of either broker."""
+
+    transactions: bool
+
+    @property
+    def bootstrap(self) -> str: ...
+
+
+class Version(NamedTuple):
+    """One canonical record as it was published."""
+
+    key: str
+    version: int
+    published_at: str
+
+
+class Reader:
+    """Follows a whole topic, read committed, from its beginning."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
+        self._consumer = Consumer({
+            "bootstrap.servers": bootstrap, "group.id": f"test-{uuid.uuid4().hex}", "enable.auto.commit": False,
+            "isolation.level": "read_committed", "fetch.wait.max.ms": 50, "log_level": 0,
+        })  # fmt: skip
+        self._consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+
+    def more(self, timeout_s: float = 0.1) -> list[Message]:
+        """What has come since; waits a little for the first."""
+        found = []
+        for message in self._consumer.consume(5_000, timeout_s):
+            error = message.error()
+            assert error is None, error
+            found.append(message)
+        return found
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+
+class System:
+    """Workers of one broker; use it with `with`. Nothing of it outlives the block."""
+
+    def __init__(self, broker: RunningBroker, folder: Path) -> None:
+        self.broker = broker
+        self.exactly_once = broker.transactions
+        self.folder = folder
+        self.lines: list[Line] = []  # what was published and counts, in order
+        self.now_ms = 0
+        self.records: dict[str, dict[str, Any]] = {}  # latest canonical record by key
+        self.versions: list[Version] = []  # every canonical record, in order of its partition
+        self.dead_letters: list[dict[str, Any]] = []
+        self._workers: dict[str, Child] = {}
+        # By what was acknowledged: the embedded broker tells no true end of a topic.
+        self._ends: dict[tuple[str, int], int] = {}
+        self._create_topics()
+        self._producer = Producer({
+            "bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5, "acks": "all",
+            "message.max.bytes": 8 << 20, "log_level": 0,
+        })  # fmt: skip
+        self._group = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": GROUP, "log_level": 0})
+        self._canonical = Reader(broker.bootstrap, AVAILABILITY.name, PARTITIONS)
+        self._letters = Reader(broker.bootstrap, DEAD_LETTERS.name, PARTITIONS)
+
+    # -- workers
+
+    def start(self, name: str = "worker-1") -> Child:
+        """Start a worker under its static name; it keeps its folder from one start to the next."""
+        assert name not in self._workers, f"{name} runs already"
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        environment = {
+            "ATP_BOOTSTRAP": self.broker.bootstrap,
+            "ATP_DATA_DIR": str(folder / "data"),
+            "ATP_INSTANCE_ID": name,
+            "ATP_PARTITIONS": str(PARTITIONS),
+            "ATP_CLOCK": "replay",
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "atp.cli", "worker"]
+        self._workers[name] = Child(command, folder / "log.txt", environment)
+        return self._workers[name]
+
+    def stop(self, name: str = "worker-1") -> int:
+        """End a worker in good order (SIGTERM); its exit code."""
+        worker = self._workers.pop(name)
+        worker.stop(grace_s=30)
+        return int(worker.process.returncode)
+
+    def kill(self, name: str = "worker-1") -> None:
+        """End a worker as kill -9 does."""
+        self._workers.pop(name).kill()
+
+    # -- what goes in
+
+    def publish(self, lines: Iterable[Line]) -> None:
+        """Publish lines of any topic, in order; facts at the time of their recording."""
+        for line in lines:
+            self.lines.append(line)
+            value = line["value"]
+            stamp = _stamp_ms(line)
+            self.now_ms = max(self.now_ms, stamp)
+            encoded = None if value is None else json.dumps(value).encode()
+            self.send(line["topic"], line["key"].encode(), encoded, stamp)
+        self.flush()
+
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, stamp_ms: int = 0, partition: int = -1
+    ) -> None:
+        """Send one raw record; the fold does not see it."""
+        where = {} if partition < 0 else {"partition": partition}
+        while True:
+            try:
+                self._producer.produce(topic, value, key, timestamp=stamp_ms or self.now_ms or 1, on_delivery=self._sent, **where)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _sent(self, error: object, message: Message) -> None:
+        assert error is None, error
+        if message.topic() in FACT_NAMES:
+            at = (message.topic(), message.partition())
+            self._ends[at] = max(self._ends.get(at, 0), message.offset() + 1)
+
+    def flush(self) -> None:
+        """Return once the broker has everything."""
+        assert self._producer.flush(30) == 0
+
+    def advance_to(self, moment: datetime) -> None:
+        """Let time pass: a heartbeat of a source that nobody depends on."""
+        self.now_ms = max(self.now_ms, to_ms(moment))
+        value = {"type": "source.alive", "source": "clock", "region": "none", "watermark": rfc3339(self.now_ms)}
+        self.publish([{"topic": HEARTBEATS.name, "key": "clock|none", "value": value}])
+
+    # -- what comes out
+
+    def expected(self) -> dict[str, dict[str, Any]]:
+        """What a fold makes of everything published, by key."""
+        content = b"\n".join(json.dumps(line).encode() for line in self.lines)
+        folded = fold_file(content, World(), self.now_ms)
+        return {key: comparable(json.loads(record)) for key, record in folded.records()}
+
+    def found(self) -> dict[str, dict[str, Any]]:
+        """What the canonical topic says now, by key."""
+        self._read()
+        return {key: comparable(record) for key, record in self.records.items()}
+
+    def await_fold(self, timeout_s: float = SETTLE_S) -> None:
+        """Wait until the canonical topic equals the fold and the lag is 0; then see that it stays so."""
+        expected = self.expected()
+        self.await_true(lambda: self.found() == expected, timeout_s, lambda: _difference(expected, self.found()))
+        self.await_true(lambda: self.lag() == 0, timeout_s, lambda: f"lag {self.lag()}")
+        published, until = len(self.versions), time.monotonic() + STAYS_S
+        while time.monotonic() < until:
+            self._read()
+        assert self.found() == expected, _difference(expected, self.found())
+        assert len(self.versions) == published, "records were published again though nothing had changed"
+
+    def await_true(
+        self, holds: Callable[[], bool], timeout_s: float = SETTLE_S, why: Callable[[], object] = lambda: ""
+    ) -> None:
+        """Poll until something holds, or fail with the reason and what the workers said."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            for name, worker in self._workers.items():
+                assert worker.running, f"{name} ended with {worker.process.returncode}:\n{self.logs()}"
+            assert time.monotonic() < deadline, f"after {timeout_s:.0f} s: {why()}\n{self.logs()}"
+            time.sleep(0.05)
+
+    def lag(self) -> int:
+        """Records of the fact topics that the group has not committed yet."""
+        wanted = [TopicPartition(*at) for at in self._ends]
+        committed = {(at.topic, at.partition): max(0, at.offset) for at in self._group.committed(wanted, timeout=10)}
+        return sum(end - committed[at] for at, end in self._ends.items())
+
+    def logs(self) -> str:
+        """The end of every worker's log."""
+        return "\n".join(
+            f"--- {log.parent.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-25:])
+            for log in sorted(self.folder.glob("*/log.txt"))
+        )
+
+    def _read(self) -> None:
+        for message in self._canonical.more():
+            record = json.loads(message.value())
+            key = message.key().decode()
+            self.records[key] = record
+            self.versions.append(Version(key, record["version"], record["published_at"]))
+        self.dead_letters += [json.loads(message.value()) for message in self._letters.more(0.01)]
+
+    # -- life
+
+    def _create_topics(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
+        wanted = [
+            NewTopic(t.name, PARTITIONS if t.co_partitioned else 1, 1, config=dict(t.settings)) for t in CATALOGUE
+        ]
+        for future in admin.create_topics(wanted).values():
+            future.result(30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+        self._group.close()
+        self._canonical.close()
+        self._letters.close()
+        self._producer.purge()
+
+
+def _stamp_ms(line: Line) -> int:
+    value = line["value"] or {}
+    said = value.get("recorded_at") if line["topic"] in FACT_NAMES else None
+    return to_ms(datetime.fromisoformat(said)) if said else 0
+
+
+def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:
+    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    shown = [f"{key}\n  fold  {expected.get(key)}\n  topic {found.get(key)}" for key in wrong[:3]]
+    return f"{len(wrong)} of {len(expected)} records differ\n" + "\n".join(shown)
+
+
+def is_fact(line: Line) -> bool:
+    """Whether a line lies on a fact topic."""
+    return line["topic"] in FACT_NAMES
