@@ -29,7 +29,7 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_skew_ms: int = 3_600_000
     stage_timeout_s: float = 60.0
 
-    cached_rows: int = 50_000  # decoded rows per table and task
+    cached_rows: int = 20_000  # decoded rows per table and task: times tasks and tables, this is memory
     sweep_keys_per_s: int = 1_000
     dead_letter_topic: str | None = None
     dead_letters_per_minute: int = 1_000  # per task; beyond it the task stops
