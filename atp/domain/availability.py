@@ -66,7 +66,7 @@ class Reserved(msgspec.Struct, gc=False):
 
 
 class Bucket(msgspec.Struct, gc=False):
-    """ATP of a day on which the figure changes (raw, may be negative)."""
+    """ATP of a day on which the figure changes: what may be promised for that day, never below 0."""
 
     date: str
     atp: int
@@ -266,9 +266,9 @@ def _holds(situation: Situation) -> int:
         return 0
     counted = {node.node: stock.sellable_as_of_ms() for node, stock in situation.nodes}
     return sum(
-        unsettled.hold(counted[unsettled.node])
+        unsettled.hold(situation.region, counted)
         for unsettled in situation.demand.unsettled.values()
-        if unsettled.node in counted and unsettled.forget_at_ms >= situation.head.stream_ms
+        if unsettled.forget_at_ms >= situation.head.stream_ms
     )
 
 
@@ -320,7 +320,12 @@ def _backfilled_until(situation: Situation) -> int:
 
 def _buckets(atp: list[int], today: int) -> list[Bucket]:
     """Today, and every later day on which the figure changes."""
-    return [Bucket(iso_day(today + at), units) for at, units in enumerate(atp) if at == 0 or units != atp[at - 1]]
+    promised = [max(0, units) for units in atp]
+    return [
+        Bucket(iso_day(today + at), units)
+        for at, units in enumerate(promised)
+        if at == 0 or units != promised[at - 1]
+    ]
 
 
 def _channels(situation: Situation, demand: _Open, fall: Waterfall, today: Day, stale: bool) -> dict[str, Channel]:

@@ -15,7 +15,7 @@ from atp.domain.facts import (
     Receipt,
     Reservation,
     StockAdjusted,
-    StockCounted,
+    StockMoved,
 )
 from atp.domain.refusals import Reason, Refusal
 
@@ -88,8 +88,8 @@ def _contradiction(fact: Fact) -> Refusal | None:
         return _damage(fact)
     if isinstance(fact, StockAdjusted) and fact.delta == 0:
         return Refusal(Reason.SCHEMA_INVALID, "delta = 0: an adjustment changes something; not 0 is allowed")
-    if isinstance(fact, StockCounted) and not fact.quantities:
-        return Refusal(Reason.SCHEMA_INVALID, "quantities = {}: a count names at least one state")
+    if isinstance(fact, StockMoved) and fact.from_state is fact.to_state:
+        return _same_state(fact.to_state)
     return None
 
 
@@ -122,7 +122,13 @@ def _receipt(fact: Receipt) -> Refusal | None:
     return None
 
 
+def _same_state(state: str) -> Refusal:
+    return Refusal(Reason.SCHEMA_INVALID, f"to_state = {state!r}: must differ from from_state")
+
+
 def _damage(fact: Damage) -> Refusal | None:
+    if fact.from_state.value == fact.to_state.value:
+        return _same_state(fact.to_state.value)
     if fact.reversed + fact.written_off > fact.reported:
         return Refusal(
             Reason.QUANTITY_MISMATCH,

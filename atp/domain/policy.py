@@ -38,7 +38,7 @@ class Policy(BaseModel):
     version: Count = 0
     time_zone: str = "UTC"
     required_sources: list[str] = []
-    lead_time_days: Positive | None = None
+    lead_time_days: Count | None = None
     channels: list[str] = ["web", "app", "store", "marketplace"]
     horizon_days: Annotated[int, Field(ge=1, le=366)] = 14
     safety_stock: Count = 0

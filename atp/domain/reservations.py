@@ -15,7 +15,7 @@ import msgspec
 from atp.domain.facts import LineState, Reservation, StockShipped
 from atp.domain.intake import Admitted, Horizons, known_until_ms, line_key
 from atp.domain.rows import Rows, SpreadRows
-from atp.domain.times import DAY_MS, MINUTE_MS, to_ms
+from atp.domain.times import DAY_MS, FOREVER_MS, MINUTE_MS, to_ms
 
 QUARTER_MS = 15 * MINUTE_MS  # no time zone's midnight lies off a quarter of an hour
 DUE_NOW = 0  # ordinal of "no due date": due at once, and past due for ever after
@@ -64,14 +64,20 @@ class SoftDemand(msgspec.Struct, array_like=True, gc=False):
 class Unsettled(msgspec.Struct, array_like=True, gc=False):
     """Units that OMS shipped and WMS did not yet; settled by the ship or by a count of the node's sellable."""
 
-    node: str
     units: int
-    shipped_at: list[tuple[int, int]]  # when OMS consumed how many
+    region: str
+    shipped: list[tuple[str, int, int]]  # from which node OMS shipped ("": it never said), when, how many
     forget_at_ms: int
 
-    def hold(self, counted_as_of_ms: int) -> int:
-        """Units still to be held back, given the node's latest count of sellable."""
-        return min(self.units, sum(units for at_ms, units in self.shipped_at if at_ms > counted_as_of_ms))
+    def hold(self, region: str, counted_as_of_ms: dict[str, int]) -> int:
+        """Units still to be held back in a region, given the latest count of sellable of each of its nodes."""
+        open_units = 0
+        for node, at_ms, units in self.shipped:
+            if node:
+                open_units += units if at_ms > counted_as_of_ms.get(node, FOREVER_MS) else 0
+            elif region == self.region:
+                open_units += units
+        return min(self.units, open_units)
 
 
 class DemandBook(msgspec.Struct, array_like=True):
@@ -220,15 +226,13 @@ def _count_unsettled(book: DemandBook, key: str, line: Line, top: LineVersion, s
     if sign < 0:
         book.unsettled.pop(key, None)
         return
-    node, shipped_at = top.node, []
-    consumed = 0
+    shipped, consumed, node = [], 0, ""
     for version in line.versions:
+        node = version.node or node
         if version.consumed > consumed:
-            shipped_at.append((version.time_ms, version.consumed - consumed))
-            node = top.node or version.node
+            shipped.append((node, version.time_ms, version.consumed - consumed))
         consumed = version.consumed
-    if node is not None:
-        book.unsettled[key] = Unsettled(node, units, shipped_at, line.forget_at_ms)
+    book.unsettled[key] = Unsettled(units, top.region, shipped, line.forget_at_ms)
 
 
 def _sweep(book: DemandBook, stream_ms: int) -> None:

@@ -110,8 +110,6 @@ def effect_of(item: Admitted | StockEffect) -> StockEffect | StockCount:
             legs = (INDEX[fact.state], fact.delta)
         case StockMoved():
             legs = (INDEX[fact.from_state], -fact.quantity, INDEX[fact.to_state], fact.quantity)
-            if fact.from_state is fact.to_state:
-                legs = ()
         case _:
             raise AssertionError(f"no stock fact: {type(fact).__name__}")
     assert fact.node is not None

@@ -599,8 +599,12 @@ def confirmed_late(versions: list[Fact]) -> bool:
     )
 
 
-def hold(world: World, facts: list[Fact], versions: list[Fact]) -> tuple[str | None, int]:
-    """The region and the units of a line that OMS has shipped and WMS has not."""
+def hold(world: World, facts: list[Fact], versions: list[Fact], region: str) -> int:
+    """The units of a line that OMS has shipped from a region's nodes and WMS has not.
+
+    Each shipment belongs to the node that its version names (or the last one named before it), and a count of
+    that node settles it; a line that never named a node holds in its own region.
+    """
     line = versions[-1]
     shipped = sum(
         fact["quantity"]
@@ -608,13 +612,17 @@ def hold(world: World, facts: list[Fact], versions: list[Fact]) -> tuple[str | N
         if fact["type"] == "stock.shipped"
         and (fact["reservation_id"], fact["line"]) == (line["reservation_id"], line["line"])
     )
-    grown = [(fact, n) for fact, n in increments(versions, lambda f: f["consumed"]) if n != 0]
-    consumed_at = [fact["node"] for fact, n in grown if n > 0 and fact["node"] is not None]
-    node = line["node"] if line["node"] is not None or not consumed_at else consumed_at[-1]
-    counted = counts(facts, node, "sellable") if node is not None else []
-    unsettled = sum(n for fact, n in grown if not counted or fact.at > counted[-1].at)
-    held = max(0, min(line["consumed"] - shipped, unsettled))
-    return (line["region"] if node is None else world.region_of(node)), held
+    unsettled = 0
+    for fact, n in increments(versions, lambda f: f["consumed"]):
+        if n <= 0:
+            continue
+        named = [v["node"] for v in versions if v["version"] <= fact["version"] and v["node"] is not None]
+        node = named[-1] if named else None
+        counted = counts(facts, node, "sellable") if node is not None else []
+        if (line["region"] if node is None else world.region_of(node)) != region:
+            continue
+        unsettled += n if not counted or fact.at > counted[-1].at else 0
+    return max(0, min(line["consumed"] - shipped, unsettled))
 
 
 def reckon_record(world: World, sku: str, region: str) -> dict[str, Any]:
@@ -662,9 +670,7 @@ def reckon_record(world: World, sku: str, region: str) -> dict[str, Any]:
                     demand_at_untrusted += units
             if units > 0 and confirmed_late(versions):
                 flags.add("LATE_CONFIRM")
-        hold_region, held = hold(world, facts, versions)
-        if hold_region == region:
-            holds += held
+        holds += hold(world, facts, versions, region)
         business_date = versions[0].at.astimezone(zone).date()
         if line["region"] == region and business_date == today and not expired(world, line):
             counted = line["requested"] - line["released"]
