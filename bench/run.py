@@ -17,7 +17,7 @@ from atp.brokers.kafka import KafkaCluster
 from bench import peers, report
 from bench.latency import measure_latency
 from bench.load import AVAILABILITY_TOPIC, FACT_TOPICS, PARTITIONS, WARM_UP_TOPIC, create_topics, load_facts, prepare
-from bench.measure import Group, measure, read_output
+from bench.measure import Group, StalledError, measure, read_output
 from bench.workload import Workload
 
 WARM_UP_EVENTS = 600_000
@@ -35,7 +35,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peers", default=",".join(ORDER), help="which, in this order")
     parser.add_argument("--ours", default=os.environ.get("BENCH_OURS", f"{sys.executable} -m atp.cli worker"))
-    parser.add_argument("--ours-group", default=os.environ.get("BENCH_OURS_GROUP", "atp"))
+    parser.add_argument("--ours-group", default=os.environ.get("BENCH_OURS_GROUP", "atp-sku"))
     parser.add_argument("--latency", action="store_true", help="also at half of our measured rate")
     parser.add_argument("--latency-seconds", type=float, default=15)
     return parser.parse_args(arguments)
@@ -67,7 +67,10 @@ def measure_peer(peer: peers.Peer, bootstrap: str, broker_pids: list[int], facts
     """Run one started peer to its limit."""
     assert peer.child is not None
     group = Group(bootstrap, peer.group, FACT_TOPICS)
-    figures = measure(group, peer.limit or facts, peer.child.pid, broker_pids, peer.alive)
+    try:
+        figures = measure(group, peer.limit or facts, peer.child.pid, broker_pids, peer.alive)
+    except StalledError as error:
+        raise SystemExit(f"{error}; its last words:\n{peer.child.log_tail()}") from None
     found: dict[str, Any] = {"name": peer.name, "does": peer.does, **asdict(figures)}
     found["events_per_s"], found["events_per_cpu_s"] = figures.events_per_s, figures.events_per_cpu_s
     return found
