@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +22,7 @@ from atp.commands.files import (
 )
 from atp.domain.availability import Reckoning
 from atp.domain.decoding import decode
-from atp.domain.facts import FACT_TYPES
+from atp.domain.facts import FACT_TYPES, Instant
 from atp.domain.fold import State, World, apply, reckon
 from atp.domain.intake import Horizons, misplaced
 from atp.domain.record import content_bytes, record_bytes, record_key
@@ -91,13 +92,20 @@ def _take_controls(content: bytes, world: World) -> list[dict[str, object]]:
     return refusals
 
 
+class _Recorded(msgspec.Struct):
+    recorded_at: Instant
+
+
+_decode_recorded = msgspec.json.Decoder(_Recorded).decode
+
+
 def _highest_recorded_ms(content: bytes) -> int:
+    """The default `now`: refused facts count too, they were recorded all the same."""
     highest = 0
     for line in fact_lines(content):
         if isinstance(line, FactLine) and line.topic in FACT_TYPES:
-            fact = decode(line.topic, line.value_bytes)
-            if not isinstance(fact, Refusal):
-                highest = max(highest, to_ms(fact.recorded_at))
+            with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+                highest = max(highest, to_ms(_decode_recorded(line.value).recorded_at))
     return highest
 
 
