@@ -59,7 +59,9 @@ def _change(draw: st.DrawFn, wire: Wire) -> Line:
     if kind == "adjusted":
         body = {"state": draw(states), "delta": units * draw(st.sampled_from([1, -1])), "reason": "found"}
     elif kind == "moved":
-        body |= {"from_state": draw(states), "to_state": draw(states), "reason": "put"}
+        one = draw(states)
+        other = draw(states.filter(lambda state: state != one))
+        body |= {"from_state": one, "to_state": other, "reason": "put"}
     elif kind == "shipped" and draw(st.booleans()):
         name, line = draw(st.sampled_from(LINES)).split("/")
         body |= {"reservation_id": name, "line": int(line)}
@@ -109,10 +111,11 @@ def _receipt(draw: st.DrawFn, wire: Wire, name: str) -> History:
 
 @st.composite
 def _damage(draw: st.DrawFn, wire: Wire, name: str) -> History:
+    to_state = draw(st.sampled_from(["damaged", "quarantine"]))
     fixed = {
         "node": draw(_nodes),
-        "from_state": draw(st.sampled_from(STATES) | st.just("sellable")),
-        "to_state": draw(st.sampled_from(["damaged", "quarantine"])),
+        "from_state": draw(st.sampled_from(STATES).filter(lambda state: state != to_state) | st.just("sellable")),
+        "to_state": to_state,
     }
     found = []
     for version in sorted(draw(st.sets(st.integers(1, 6), min_size=1, max_size=4))):

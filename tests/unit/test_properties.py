@@ -187,9 +187,10 @@ def test_every_bucket_is_the_least_of_what_follows(product: Product, history: Hi
         projected, atp = found.waterfall.projected, found.waterfall.atp
         assert list(atp) == [min(projected[at:]) for at in range(len(projected))]
         today = NOW.astimezone(product.world.policies.resolve("S", "uk").calendar.zone).date()
-        published = {bucket.date: bucket.atp for bucket in found.content.buckets}
-        changes = [at for at in range(len(atp)) if at == 0 or atp[at] != atp[at - 1]]
-        assert published == {(today + timedelta(days=at)).isoformat(): atp[at] for at in changes}
+        buckets = {bucket.date: bucket.atp for bucket in found.content.buckets}
+        shown = [max(0, units) for units in atp]
+        changes = [at for at in range(len(shown)) if at == 0 or shown[at] != shown[at - 1]]
+        assert buckets == {(today + timedelta(days=at)).isoformat(): shown[at] for at in changes}
         for channel in found.content.channels.values():
             assert 0 <= channel.conservative <= channel.confident <= found.content.atp
             assert channel.sellable in (channel.confident, channel.conservative)
