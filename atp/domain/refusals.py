@@ -10,13 +10,13 @@ import msgspec
 class Reason(StrEnum):
     """Reason codes, in the order in which they are judged: the first that holds is the answer."""
 
-    UNDECODABLE = "UNDECODABLE"  # not UTF-8 JSON
     UNKNOWN_TOPIC = "UNKNOWN_TOPIC"  # no fact topic of the catalogue
+    UNDECODABLE = "UNDECODABLE"  # not UTF-8 JSON
     UNKNOWN_VERSION = "UNKNOWN_VERSION"  # a major schema version this build does not know
     SCHEMA_INVALID = "SCHEMA_INVALID"  # a field is missing, of a wrong type or out of range
+    QUANTITY_MISMATCH = "QUANTITY_MISMATCH"  # the fact's own quantities contradict each other
     KEY_MISMATCH = "KEY_MISMATCH"  # the record's key is not the fact's SKU
     WRONG_PARTITION = "WRONG_PARTITION"  # not the partition that murmur2 gives the SKU
-    QUANTITY_MISMATCH = "QUANTITY_MISMATCH"  # the fact's own quantities contradict each other
     FUTURE = "FUTURE"  # occurred after it was recorded, or recorded after now
     TOO_OLD = "TOO_OLD"  # older than the state can still place
     EVENT_CONFLICT = "EVENT_CONFLICT"  # the same event_id came before with another body
