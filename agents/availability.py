@@ -33,6 +33,7 @@ def publish(batch: Any, sku: str, inputs: bytes) -> None:
     wake_ms = FOREVER_MS
     for region, reckoning in reckon(sku, state, control.world, config.horizons, batch.now_ms):
         wake_ms = min(wake_ms, reckoning.valid_until_ms)
+        control.reckoned(batch.partition, sku, region, batch.now_ms)
         content = content_bytes(reckoning.content)
         row = published.get((sku, region)) or Published()
         if row.version and row.digest == digest(content):

@@ -26,16 +26,27 @@ class ControlWorld:
         self.world = World()
         self.wrong: dict[str, str] = {}  # topic|key → what is wrong with the document
         self._last: dict[str, Any] = {}
-        self._outlooks: dict[int, dict[str, tuple[int, bool]]] = {}  # by partition
+        # by partition, then by (SKU or "", region)
+        self._outlooks: dict[int, dict[tuple[str, str], tuple[int, bool]]] = {}
 
     def outlook_changed(self, partition: int, now_ms: int) -> bool:
         """Whether a day began or a source fell silent or came back since a partition last asked."""
-        world = self.world
-        regions = {node.region for node in world.nodes.values()}
-        now = {r: outlook(r, world.policies.resolve("", r), world.watermarks, now_ms) for r in regions}
-        before = self._outlooks.get(partition)
+        before = self._outlooks.get(partition, {})
+        places = before.keys() | {("", node.region) for node in self.world.nodes.values()}
+        now = {place: self._outlook(place, now_ms) for place in places}
         self._outlooks[partition] = now
-        return before is not None and before != now
+        return any(now[place] != known for place, known in before.items())
+
+    def reckoned(self, partition: int, sku: str, region: str, now_ms: int) -> None:
+        """A record was reckoned: from now on its region, or the SKU with a policy of its own, is watched."""
+        place = (sku if self.world.policies.decides_outlook(sku) else "", region)
+        known = self._outlooks.setdefault(partition, {})
+        if place not in known:
+            known[place] = self._outlook(place, now_ms)
+
+    def _outlook(self, place: tuple[str, str], now_ms: int) -> tuple[int, bool]:
+        world, (sku, region) = self.world, place
+        return outlook(region, world.policies.resolve(sku, region), world.watermarks, now_ms)
 
     def watch_policies(self, view: View) -> None:
         """`atp.policies.v1`"""

@@ -23,6 +23,8 @@ from atp.domain.times import Calendar
 SCOPE = re.compile(r"^(default|region:[^|:]+|channel:[^|:]+|region:[^|:]+\|channel:[^|:]+|sku:.+)$")
 # Stages after arrival carry full weight: what is already here is certain.
 FULL_WEIGHT_STAGES = ("RECEIVED", "PUT_AWAY", "QC_HOLD")
+# what decides when time alone changes a record
+OUTLOOK_FIELDS = frozenset({"time_zone", "required_sources", "heartbeat_timeout_s"})
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -212,6 +214,11 @@ class PolicyBook:
         self._by_scope.pop(scope, None)
         self._regions.clear()
         self._skus.clear()
+
+    def decides_outlook(self, sku: str) -> bool:
+        """Whether a SKU has its own day or its own notion of a silent source."""
+        policy = self._by_scope.get(f"sku:{sku}")
+        return policy is not None and not OUTLOOK_FIELDS.isdisjoint(policy.model_fields_set)
 
     def horizons(self) -> Horizons:
         """The retention horizons of the default policy."""
