@@ -296,8 +296,9 @@ def _stores_of(pid: int) -> set[str]:
 
 
 def _stamp_ms(line: Line) -> int:
-    value = line["value"] or {}
-    said = value.get("recorded_at") if line["topic"] in FACT_NAMES else None
+    """The time a line brings: a fact's recording, a heartbeat's watermark."""
+    name = "recorded_at" if line["topic"] in FACT_NAMES else "watermark"
+    said = (line["value"] or {}).get(name)
     return to_ms(datetime.fromisoformat(said)) if said else 1
 
 

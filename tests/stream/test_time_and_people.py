@@ -74,7 +74,7 @@ def test_time_alone_changes_records(system: System) -> None:
     """Soft demand expires, supply falls due and overdue, days begin and sources fall silent without any fact."""
     system.publish([
         node("n1", "uk"), node("n2", "jp"),
-        policy("default", 1, required_sources=[]),
+        policy("default", 1, time_zone="Australia/Sydney"),
         policy("region:uk", 2, time_zone="Europe/London", required_sources=["wms"], heartbeat_timeout_s=600),
         policy("region:jp", 3, time_zone="Asia/Tokyo"),
         policy("sku:ZONED", 4, time_zone="America/New_York"),
@@ -93,7 +93,8 @@ def test_time_alone_changes_records(system: System) -> None:
     system.await_fold()
     assert system.records["A|uk"]["reserved"]["soft"] == 3
 
-    moments = [15.99, 16, 31, 24 * 60, 2 * 24 * 60, 5 * 24 * 60]
+    midnights = [4 * 60, 6 * 60, 15 * 60, 19 * 60]  # in Sydney, Tokyo, London, New York
+    moments = [15.99, 16, 31, *midnights, 2 * 24 * 60, 5 * 24 * 60]
     for minutes in moments:
         system.advance_to(at(minutes))
         system.await_fold()
