@@ -27,6 +27,7 @@ app: Any = faust.App(
     store="memory://",
     web_enabled=config.web_port > 0,
     web_port=config.web_port or 6066,
+    consumer_group_instance_id=config.instance_id,
     # the embedded broker lets a first member wait for half its session; Faust's default is a minute
     broker_session_timeout=config.session_timeout_ms / 1000,
     broker_heartbeat_interval=config.session_timeout_ms / 5000,

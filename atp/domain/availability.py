@@ -26,7 +26,7 @@ from atp.domain.times import FOREVER_MS, Day, iso_day
 
 NO_DEMAND = DemandBook()
 NO_SUPPLY = SupplyBook()
-NO_STOCK = NodeStock()
+NO_STOCK = NodeStock.empty()
 
 
 class Situation(NamedTuple):

@@ -99,22 +99,21 @@ def misplaced(fact: Fact, key: str | bytes | None, place: Place | None = None) -
     return None
 
 
-def fact_time_ms(fact: Fact) -> int:
-    """The time by which a fact is ordered: `as_of` of a count, `occurred_at` of all others."""
-    return to_ms(fact.as_of if type(fact) is StockCounted else fact.occurred_at)
-
-
 def admit(
     fact: Fact, heads: Rows[SkuHead], marks: Marks, horizons: Horizons, now_ms: int
 ) -> Admitted | Duplicate | Refusal:
     """Judge a fact in the documented order of reasons and, if it counts, remember it."""
     head = heads.get((fact.sku,)) or SkuHead()
-    time_ms, recorded_ms = fact_time_ms(fact), to_ms(fact.recorded_at)
-    refusal = _future(fact, time_ms, recorded_ms, now_ms) or _too_old(fact, time_ms, head.stream_ms, marks, horizons)
-    if refusal is not None:
-        return refusal
+    occurred_ms, recorded_ms = to_ms(fact.occurred_at), to_ms(fact.recorded_at)
+    time_ms = to_ms(fact.as_of) if type(fact) is StockCounted else occurred_ms
+    if max(time_ms, occurred_ms) > recorded_ms + FUTURE_TOLERANCE_MS or recorded_ms > now_ms + FUTURE_TOLERANCE_MS:
+        return _future(time_ms, occurred_ms, recorded_ms, now_ms)
+    if time_ms < head.stream_ms - horizons.journal_ms:
+        refusal = _too_old(fact, time_ms, head.stream_ms, marks, horizons)
+        if refusal is not None:
+            return refusal
     document = _document(fact)
-    body = _body(fact, time_ms)
+    body = _body(fact, time_ms, occurred_ms)
     seen = _seen(fact, document, body, head.stream_ms, marks)
     if isinstance(seen, Refusal):
         return seen
@@ -126,25 +125,18 @@ def admit(
     return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms)
 
 
-def _future(fact: Fact, time_ms: int, recorded_ms: int, now_ms: int) -> Refusal | None:
-    occurred_ms = to_ms(fact.occurred_at)
+def _future(time_ms: int, occurred_ms: int, recorded_ms: int, now_ms: int) -> Refusal:
     late_ms = max(time_ms, occurred_ms)
     if late_ms > recorded_ms + FUTURE_TOLERANCE_MS:
         name = "occurred_at" if late_ms == occurred_ms else "as_of"
         allowed = f"at most 5 minutes after recorded_at = {rfc3339(recorded_ms)}"
         return Refusal(Reason.FUTURE, f"{name} = {rfc3339(late_ms)}: {allowed} is allowed")
-    if recorded_ms > now_ms + FUTURE_TOLERANCE_MS:
-        return Refusal(
-            Reason.FUTURE,
-            f"recorded_at = {rfc3339(recorded_ms)}: at most 5 minutes after now = {rfc3339(now_ms)} is allowed",
-        )
-    return None
+    allowed = f"at most 5 minutes after now = {rfc3339(now_ms)}"
+    return Refusal(Reason.FUTURE, f"recorded_at = {rfc3339(recorded_ms)}: {allowed} is allowed")
 
 
 def _too_old(fact: Fact, time_ms: int, stream_ms: int, marks: Marks, horizons: Horizons) -> Refusal | None:
     if type(fact) is not Reservation:
-        if time_ms >= stream_ms - horizons.journal_ms:
-            return None
         name = "as_of" if type(fact) is StockCounted else "occurred_at"
         allowed = f"at most {horizons.journal_hours} hours before stream time {rfc3339(stream_ms)}"
         return Refusal(Reason.TOO_OLD, f"{name} = {rfc3339(time_ms)}: {allowed} is allowed")
@@ -183,9 +175,9 @@ def _document(fact: Fact) -> str | None:
     return None
 
 
-def _body(fact: Fact, time_ms: int) -> int:
+def _body(fact: Fact, time_ms: int, occurred_ms: int) -> int:
     """Hash of what a fact says. Identity, transport and bookkeeping of the message are not what it says."""
-    head = (fact.source, fact.region, fact.node, to_ms(fact.occurred_at))
+    head = (fact.source, fact.region, fact.node, occurred_ms)
     return int(xxh3_64_intdigest(_encode((head, _said(fact, time_ms)))))
 
 

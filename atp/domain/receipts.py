@@ -24,7 +24,7 @@ SupplyKey = tuple[str, str, int]
 class ReceiptLine(msgspec.Struct, array_like=True):
     """A receipt line: its history, and the open supply of its highest version."""
 
-    history: History = msgspec.field(default_factory=History)
+    history: History
     node: str = ""
     stage: str = ""
     eta: int = 0
@@ -56,7 +56,7 @@ def apply(admitted: Admitted, rows: ReceiptRows, horizons: Horizons) -> list[Sto
     key = line_key(fact.receipt_id, fact.line)
     line = rows.lines.get(fact.sku, key)
     if line is None or line.history.forget_at_ms < admitted.stream_ms:
-        line = ReceiptLine()
+        line = ReceiptLine(History())
     at = insert(line.history, totals_of(fact, admitted.time_ms), admitted.stream_ms - horizons.journal_ms)
     if at is None:
         return []

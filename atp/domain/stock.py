@@ -70,13 +70,18 @@ class SellableCount(msgspec.Struct, array_like=True, gc=False):
 class NodeStock(msgspec.Struct, array_like=True):
     """State of a (SKU, node)."""
 
-    on_hand: list[int] = msgspec.field(default_factory=lambda: [0] * len(STATES))
+    on_hand: list[int]
     # per state, the latest count's place in the order of facts, or None
-    baselines: list[Order | None] = msgspec.field(default_factory=lambda: [None] * len(STATES))
+    baselines: list[Order | None]
     doubt_units: int = 0  # units of effects too close to a baseline to be placed
     counts: list[SellableCount] = []  # of sellable, in order: those of the window and the one before
     tail: list[Entry] = []
     clear_ms: int = NEVER_MS  # after this instant every effect is after, and clear of, every baseline
+
+    @staticmethod
+    def empty() -> NodeStock:
+        """Nothing on hand, nothing ever counted."""
+        return NodeStock([0] * len(STATES), [None] * len(STATES))
 
     def sellable_as_of_ms(self) -> int:
         """`as_of` of the latest count of sellable, or a time before all times."""
@@ -126,7 +131,7 @@ class Note(StrEnum):
 def apply(effect: StockEffect | StockCount, rows: StockRows, horizons: Horizons) -> Note | None:
     """Place an effect or a count in the state of its node."""
     key = (effect.sku, effect.node)
-    node = rows.nodes.get(key) or NodeStock()
+    node = rows.nodes.get(key) or NodeStock.empty()
     journal = Journal(key, node.tail, rows.indexes, rows.chunks)
     if isinstance(effect, StockCount):
         note = _count(node, journal, effect, horizons)
