@@ -7,11 +7,12 @@ Stages run in this order for every batch of a partition; each is one agent in `a
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import faust
 
-from atp import settings, topics
+from atp import admin, settings, topics
 from atp.lane.clock import ReplayClock, SystemClock
 from atp.lane.ports import Clock
 from atp.lane.service import Lane
@@ -20,7 +21,27 @@ from atp.world import ControlWorld
 STAGES = ["intake", "receipts", "damages", "stock", "reservations", "availability"]
 
 config = settings.load()
-app: Any = faust.App(
+
+
+class Application(faust.App):
+    """A Faust app that refuses to run on topics that are not as the catalogue says."""
+
+    async def on_first_start(self) -> None:
+        """Create what is missing, check what is there."""
+        await asyncio.to_thread(check_topics)
+        await super().on_first_start()
+
+
+def check_topics() -> None:
+    """Create the missing topics if the settings allow it; raise BrokerError if any is not as it should be."""
+    if config.create_topics:
+        admin.ensure(config.admin(), config.partitions, config.replication)
+    wrong = admin.problems(config.admin(), config.partitions, check_settings=False)
+    if wrong:
+        raise admin.BrokerError("; ".join(wrong))
+
+
+app: Any = Application(
     "atp",
     broker=f"kafka://{config.bootstrap.replace(',', ';kafka://')}",
     datadir=str(config.data_dir / "faust"),
