@@ -16,7 +16,7 @@ from atp.domain.freshness import HeartbeatError, parse_heartbeat
 from atp.domain.modes import ModeError, parse_mode
 from atp.domain.nodes import NodeError, parse_node
 from atp.domain.policy import Policy, PolicyError, parse_policy
-from atp.domain.times import to_ms
+from atp.domain.times import LATEST_NOW_MS, to_ms
 
 
 class FactLine(msgspec.Struct):
@@ -157,4 +157,7 @@ def instant_ms(text: str, option: str) -> int:
         raise WrongUseError(
             f"{option} = {text!r}: an RFC 3339 instant is allowed, such as 2011-11-25T10:00:00Z"
         ) from None
-    return to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+    ms = to_ms(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+    if not 0 <= ms <= LATEST_NOW_MS:
+        raise WrongUseError(f"{option} = {text!r}: an instant from 1970 to 9997 is allowed")
+    return ms

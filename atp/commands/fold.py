@@ -27,7 +27,7 @@ from atp.domain.fold import State, World, apply, reckon
 from atp.domain.intake import Horizons, misplaced
 from atp.domain.record import content_bytes, record_bytes, record_key
 from atp.domain.refusals import Reason, Refusal
-from atp.domain.times import rfc3339, to_ms
+from atp.domain.times import LATEST_NOW_MS, rfc3339, to_ms
 
 CONTROL_TOPICS = {topics.POLICIES.name, topics.NODES.name, topics.MODES.name, topics.HEARTBEATS.name}
 
@@ -106,7 +106,7 @@ def _highest_recorded_ms(content: bytes) -> int:
         if isinstance(line, FactLine) and line.topic in FACT_TYPES:
             with suppress(msgspec.MsgspecError, ValueError, RecursionError):
                 highest = max(highest, to_ms(_decode_recorded(line.value).recorded_at))
-    return highest
+    return min(highest, LATEST_NOW_MS)
 
 
 def _apply(line: FactLine, folded: Folded) -> None:

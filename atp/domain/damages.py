@@ -10,7 +10,6 @@ from atp.domain.facts import Damage, StockState
 from atp.domain.intake import Admitted, Horizons
 from atp.domain.rows import SpreadRows
 from atp.domain.stock import INDEX, StockEffect
-from atp.domain.times import FOREVER_MS
 
 
 def apply(admitted: Admitted, documents: SpreadRows[History], horizons: Horizons) -> list[StockEffect]:
@@ -18,15 +17,11 @@ def apply(admitted: Admitted, documents: SpreadRows[History], horizons: Horizons
     fact = admitted.fact
     assert isinstance(fact, Damage)
     history = documents.get(fact.sku, fact.damage_id)
-    if history is None or history.forget_at_ms < admitted.stream_ms:
+    if history is None:
         history = History()
     at = insert(history, totals_of(fact, admitted.time_ms), admitted.stream_ms - horizons.journal_ms)
     if at is None:
         return []
-    if at == len(history.versions) - 1:
-        outstanding = fact.reported - fact.reversed - fact.written_off
-        history.forget_at_ms = FOREVER_MS if outstanding else admitted.time_ms + horizons.memory_ms
-    documents.forget(fact.sku, admitted.stream_ms)
     documents.put(fact.sku, fact.damage_id, history)
     return effects(history, at, fact.sku, f"d\x1f{fact.damage_id}", admitted.stream_ms)
 

@@ -94,6 +94,11 @@ def _contradiction(fact: Fact) -> Refusal | None:
 
 
 def _reservation(fact: Reservation) -> Refusal | None:
+    if fact.state is LineState.SOFT and fact.expires_at is None:
+        return Refusal(Reason.SCHEMA_INVALID, "expires_at = null: a SOFT line needs the instant it expires")
+    needs_node = fact.state is LineState.ALLOCATED or fact.type in ("reservation.allocated", "reservation.shipped")
+    if needs_node and fact.node is None:
+        return Refusal(Reason.SCHEMA_INVALID, "node = null: a line allocated or shipped names its node")
     total = fact.open + fact.consumed + fact.released
     if fact.requested != total:
         return Refusal(
@@ -102,14 +107,6 @@ def _reservation(fact: Reservation) -> Refusal | None:
         )
     if fact.state is LineState.CLOSED and fact.open:
         return Refusal(Reason.QUANTITY_MISMATCH, f"open = {fact.open}: a CLOSED line has 0 open")
-    if fact.state is LineState.SOFT and fact.expires_at is None:
-        return Refusal(Reason.SCHEMA_INVALID, "expires_at = null: a SOFT line needs the instant it expires")
-    needs_node = fact.state is LineState.ALLOCATED or fact.type in (
-        "reservation.allocated",
-        "reservation.shipped",
-    )
-    if needs_node and fact.node is None:
-        return Refusal(Reason.SCHEMA_INVALID, "node = null: a line allocated or shipped names its node")
     return None
 
 

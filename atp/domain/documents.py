@@ -2,6 +2,8 @@
 
 A version's share is dated at the version's own time. When a lower version arrives late, the share of the next
 higher one is split: the part that the lower version already stated moves to the lower version's time.
+
+A document is never forgotten: its next version, however late, is understood only against the one before it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from atp.domain.stock import StockEffect
-from atp.domain.times import FOREVER_MS
 
 _TAG_MASK = 2**62 - 1
 
@@ -31,7 +32,6 @@ class History(msgspec.Struct, array_like=True):
 
     versions: list[Totals] = []
     settled: bool = False
-    forget_at_ms: int = FOREVER_MS
 
 
 def insert(history: History, totals: Totals, cutoff_ms: int) -> int | None:

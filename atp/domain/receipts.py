@@ -12,7 +12,6 @@ from atp.domain.facts import Receipt, Stage
 from atp.domain.intake import Admitted, Horizons, line_key
 from atp.domain.rows import Rows, SpreadRows
 from atp.domain.stock import QC_HOLD, RECEIVING, SELLABLE, StockEffect
-from atp.domain.times import FOREVER_MS
 
 ENDED = frozenset({Stage.CLOSED_SHORT, Stage.OVER, Stage.CANCELLED})
 HERE = frozenset({Stage.ARRIVED, Stage.RECEIVED, Stage.PUT_AWAY, Stage.QC_HOLD})
@@ -29,11 +28,6 @@ class ReceiptLine(msgspec.Struct, array_like=True):
     stage: str = ""
     eta: int = 0
     open: int = 0
-
-    @property
-    def forget_at_ms(self) -> int:
-        """When the line may be forgotten (ms)."""
-        return self.history.forget_at_ms
 
 
 class SupplyBook(msgspec.Struct, array_like=True):
@@ -55,16 +49,13 @@ def apply(admitted: Admitted, rows: ReceiptRows, horizons: Horizons) -> list[Sto
     assert isinstance(fact, Receipt)
     key = line_key(fact.receipt_id, fact.line)
     line = rows.lines.get(fact.sku, key)
-    if line is None or line.history.forget_at_ms < admitted.stream_ms:
+    if line is None:
         line = ReceiptLine(History())
     at = insert(line.history, totals_of(fact, admitted.time_ms), admitted.stream_ms - horizons.journal_ms)
     if at is None:
         return []
     if at == len(line.history.versions) - 1:
         _supply(fact, line, rows.supply)
-        ended = fact.stage in ENDED or (line.open == 0 and fact.stage in HERE)
-        line.history.forget_at_ms = admitted.time_ms + horizons.memory_ms if ended else FOREVER_MS
-    rows.lines.forget(fact.sku, admitted.stream_ms)
     rows.lines.put(fact.sku, key, line)
     return effects(line.history, at, fact.sku, f"r\x1f{key}", admitted.stream_ms)
 

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+# `now` stays where calendars work: every zone's midnights, and the longest horizon, still have a date.
+LATEST_NOW_MS = 253_339_228_800_000  # 9998-01-01
 FOREVER_MS = 2**62
 # Years 1 to 9999: an instant just outside them, which an offset or rounding can make, is still written and refused.
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
