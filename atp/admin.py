@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -18,12 +20,11 @@ class BrokerError(Exception):
 
 def client(config: dict[str, Any]) -> AdminClient:
     """An admin client that says nothing by itself."""
-    return AdminClient({**config, "log_level": 0, "socket.timeout.ms": 5000}, logger=_silent())
+    return AdminClient({**config, "log_level": 0, "socket.timeout.ms": 5000}, logger=silent_logger())
 
 
-def _silent() -> Any:
-    import logging
-
+def silent_logger() -> Any:
+    """A logger that keeps the client library from writing to standard error."""
     logger = logging.getLogger("atp.librdkafka")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
@@ -44,12 +45,18 @@ def partitions_of(topic: Topic, partitions: int) -> int:
     return partitions if topic.co_partitioned else 1
 
 
-def ensure(config: dict[str, Any], partitions: int, replication: int = 1) -> list[str]:
-    """Create the missing topics of the catalogue; answer their names."""
+def ensure(config: dict[str, Any], partitions: int, replication: int = 1, *, keep_forever: bool = False) -> list[str]:
+    """Create the missing topics of the catalogue; answer their names.
+
+    `keep_forever`: without retention by time, for records whose timestamps lie years back.
+    """
     admin = client(config)
     known = partition_counts(admin, config["bootstrap.servers"])
     missing = [topic for topic in CATALOGUE if topic.name not in known]
-    wanted = [NewTopic(t.name, partitions_of(t, partitions), replication, config=dict(t.settings)) for t in missing]
+    wanted = [
+        NewTopic(t.name, partitions_of(t, partitions), replication, config=_settings_of(t, keep_forever))
+        for t in missing
+    ]
     if not wanted:
         return []
     for name, future in admin.create_topics(wanted, operation_timeout=TIMEOUT_S).items():
@@ -59,6 +66,13 @@ def ensure(config: dict[str, Any], partitions: int, replication: int = 1) -> lis
             if "exists" not in error.args[0].str().lower():
                 raise BrokerError(f"topic {name} cannot be created: {error.args[0].str()}") from None
     return [topic.name for topic in missing]
+
+
+def _settings_of(topic: Topic, keep_forever: bool) -> dict[str, str]:
+    found = dict(topic.settings)
+    if keep_forever and "retention.ms" in found:
+        found["retention.ms"] = "-1"
+    return found
 
 
 def problems(config: dict[str, Any], partitions: int, *, check_settings: bool = True) -> list[str]:
@@ -92,4 +106,15 @@ def _settings_problems(admin: AdminClient, present: list[Topic]) -> list[str]:
         wanted = topic.settings["cleanup.policy"]
         if policy != wanted:
             found.append(f"topic {resource.name} has cleanup.policy={policy}: {wanted} is needed")
+    return found
+
+
+def forgetful(config: dict[str, Any], wanted: Sequence[Topic]) -> list[str]:
+    """Which topics delete records by time: what is replayed from long ago would be gone at once."""
+    resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in wanted]
+    found = []
+    for resource, future in client(config).describe_configs(resources).items():
+        kept_ms = future.result(TIMEOUT_S)["retention.ms"].value
+        if kept_ms != "-1":
+            found.append(f"topic {resource.name} has retention.ms={kept_ms}: a replay of the past needs -1")
     return found

@@ -43,13 +43,28 @@ def fold(
 def worker(
     bootstrap: Annotated[str | None, typer.Option(help="Kafka servers, host:port; else ATP_BOOTSTRAP.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the local stores; else ATP_DATA_DIR.")] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+    log_level: Annotated[str, typer.Option(help="debug, info, warn or error.")] = "warn",
 ) -> None:
     """Run the Faust worker."""
     from atp.commands import worker as command
 
     environment(ATP_BOOTSTRAP=bootstrap, ATP_DATA_DIR=data_dir)
     command.run(log_level)
+
+
+@app.command()
+def demo(
+    full: Annotated[bool, typer.Option("--full", help="The whole year instead of its last quarter.")] = False,
+    speed: Annotated[float | None, typer.Option(help="Seconds of replay per second; default: full speed.")] = None,
+    broker: Annotated[str | None, typer.Option(help="host:port of a broker with fresh topics; else our own.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="DAYS", help="Replay so many days only.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON; progress on standard error.")] = False,
+) -> None:
+    """Replay real retail sales through broker and worker, then check against an independent fold."""
+    from atp.commands import demo as command
+
+    command.run(command.Options(full, speed, broker, limit, workers, as_json), sys.stdout, sys.stderr)
 
 
 def environment(**given: object) -> None:

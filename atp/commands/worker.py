@@ -8,7 +8,7 @@ import sys
 from atp import admin, settings
 from atp.commands.errors import CommandError, WrongUseError
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_LEVELS = ("debug", "info", "warn", "error")
 
 
 def checked_settings() -> settings.Settings:
@@ -25,6 +25,14 @@ def faust_command(log_level: str) -> list[str]:
     return command if os.environ.get("ATP_WEB_PORT", "0") != "0" else [*command, "--without-web"]
 
 
+def make_folder(config: settings.Settings) -> None:
+    """The folder of the stores: Faust makes the last part of the path only."""
+    try:
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"ATP_DATA_DIR = {config.data_dir}: cannot be made ({error.strerror})") from None
+
+
 def run(log_level: str) -> None:
     """Check broker and topics, then become the Faust worker."""
     if log_level not in LOG_LEVELS:
@@ -38,5 +46,6 @@ def run(log_level: str) -> None:
         raise CommandError(str(error)) from None
     if wrong:
         raise CommandError("; ".join(wrong))
+    make_folder(config)
     command = faust_command(log_level)
     os.execv(command[0], command)

@@ -1,0 +1,87 @@
+"""Kafka clients of the commands: quiet, with deadlines, and errors as one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from atp.admin import silent_logger
+from atp.commands.errors import CommandError
+
+TIMEOUT_S = 10.0
+READ_AT_ONCE = 5_000
+Place = tuple[str, int]
+
+
+def make_producer(config: dict[str, Any], **more: Any) -> Producer:
+    """A producer that puts a key where the worker expects it, and loses or repeats nothing."""
+    options = {
+        "partitioner": "murmur2_random",
+        "acks": "all",
+        "enable.idempotence": True,
+        "linger.ms": 10,
+        "batch.size": 500_000,
+        "message.timeout.ms": 30_000,
+        "log_level": 0,
+    }
+    return Producer({**config, **options, **more}, logger=silent_logger())
+
+
+@contextmanager
+def consumer(config: dict[str, Any], group: str = "atp-reader", **more: Any) -> Iterator[Consumer]:
+    """A consumer outside every group (it commits nothing); `group` names whose commits it can look up."""
+    options = {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
+        "log_level": 0,
+    }
+    found = Consumer({**config, **options, **more}, logger=silent_logger())
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@contextmanager
+def one_line(bootstrap: str) -> Iterator[None]:
+    """Whatever the client library raises ends as one line."""
+    try:
+        yield
+    except KafkaException as error:
+        raise CommandError(f"broker {bootstrap}: {error.args[0].str()}") from None
+
+
+def bounds(reader: Consumer, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+    """First and next offset of each partition."""
+    return {p: reader.get_watermark_offsets(TopicPartition(*p), timeout=TIMEOUT_S) for p in places}
+
+
+def committed(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
+    """What the consumer's group has committed, by partition; -1 where nothing is."""
+    found = reader.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
+    return {(tp.topic, tp.partition): max(-1, tp.offset) for tp in found}
+
+
+def read_whole(reader: Consumer, places: Iterable[Place]) -> Iterator[Any]:
+    """Every message of some partitions, up to the end that they have now."""
+    left = {place for place, (start, end) in bounds(reader, places).items() if end > start}
+    if not left:
+        return
+    reader.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
+    while left:
+        for message in reader.consume(READ_AT_ONCE, timeout=0.2):
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.discard((message.topic(), message.partition()))
+            else:
+                raise KafkaException(error)
+    reader.unassign()

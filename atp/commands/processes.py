@@ -1,0 +1,87 @@
+"""What a command starts beside itself: embedded broker, workers, folders; all gone when it ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from atp.brokers.embedded import EmbeddedBroker
+from atp.brokers.process import BrokerStartError, Child
+from atp.commands.errors import CommandError
+
+STOP_GRACE_S = 8.0
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that it cleans up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is removed with all it holds."""
+    folder = Path(tempfile.mkdtemp(prefix="atp-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def embedded_broker(port: int | None = None) -> Iterator[str]:
+    """The bootstrap address of an embedded broker of our own."""
+    broker = EmbeddedBroker(port)
+    try:
+        yield broker.start().bootstrap
+    except BrokerStartError as error:
+        raise CommandError(str(error).splitlines()[0]) from None
+    finally:
+        broker.stop()
+
+
+class Worker:
+    """A worker in a process of its own."""
+
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        own = {"ATP_DATA_DIR": str(folder / name), "ATP_WEB_PORT": "0"}
+        if "ATP_INSTANCE_ID" in os.environ:  # one identity cannot serve several workers
+            own["ATP_INSTANCE_ID"] = name
+        command = [sys.executable, "-m", "atp.cli", "worker"]
+        self.child = Child(command, folder / f"{name}.log", {**own, **environment})
+
+    def check(self) -> None:
+        """Raise when it has ended by itself."""
+        if not self.child.running:
+            raise CommandError(f"{self.name} ended with code {self.child.process.returncode}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last line that it wrote."""
+        lines = [line for line in self.child.log_tail(30).splitlines() if line.strip(" \x1b[?25lh")]
+        return lines[-1].strip() if lines else "it wrote nothing"
+
+
+@contextmanager
+def workers(count: int, folder: Path, environment: Mapping[str, str]) -> Iterator[list[Worker]]:
+    """Some workers; the stop is asked of all, then awaited."""
+    started: list[Worker] = []
+    try:
+        for number in range(1, count + 1):
+            started.append(Worker(f"worker-{number}", folder, environment))  # noqa: PERF401 # one may fail to start
+        yield started
+    finally:
+        for worker in started:
+            worker.child.terminate()
+        for worker in started:
+            worker.child.stop(STOP_GRACE_S)
