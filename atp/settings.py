@@ -36,15 +36,22 @@ class Settings(BaseSettings):
     )
     sweep_keys_per_s: Annotated[int, Field(ge=1)] = Field(1000, description="keys/s re-reckoned by a sweep, per task")
     cached_rows: Annotated[int, Field(ge=100)] = Field(50_000, description="decoded rows kept per table and task")
+    dead_letters_per_minute: Annotated[int, Field(ge=1)] = Field(
+        1000, description="refusals a minute and task; beyond it the task stops"
+    )
     web_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="port of the worker's web server; 0: none")
     journal_hours: Annotated[int, Field(ge=1)] = Field(72, description="horizon of stock facts, h; never changed")
     memory_days: Annotated[int, Field(ge=1)] = Field(30, description="horizon of unknown lines, d; never changed")
     ambiguity_ms: Annotated[int, Field(ge=0)] = Field(1000, description="doubt around a count, ms; never changed")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: Path | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how clients talk to Kafka"
+    )
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="with SASL: how clients prove who they are"
+    )
+    sasl_username: str | None = Field(None, description="with SASL: the user")
+    sasl_password: SecretStr | None = Field(None, description="with SASL: the password; never logged")
+    ssl_cafile: Path | None = Field(None, description="with SSL: certificates of the authorities to trust, PEM")
 
     @field_validator("bootstrap")
     @classmethod
@@ -98,6 +105,7 @@ class Settings(BaseSettings):
             sweep_keys_per_s=self.sweep_keys_per_s,
             cached_rows=self.cached_rows,
             dead_letter_topic=DEAD_LETTERS.name,
+            dead_letters_per_minute=self.dead_letters_per_minute,
             pinned={
                 "journal_hours": self.journal_hours,
                 "memory_days": self.memory_days,

@@ -161,7 +161,7 @@ def _version(fact: Reservation, time_ms: int) -> LineVersion:
 def is_late(line: Line) -> bool:
     """Whether an open line was confirmed or extended after the expiry known before."""
     versions = line.versions
-    if not versions or versions[-1].open == 0:
+    if len(versions) < 2 or versions[-1].open == 0:
         return False
     return any(
         after.open > 0 and before.state is LineState.SOFT and after.time_ms > before.expires_ms
@@ -207,7 +207,7 @@ def _count_firm(book: DemandBook, line: Line, top: LineVersion, sign: int) -> No
     _add(sums.setdefault(place, {}), top.due, sign * top.open)
     if not sums[place]:
         del sums[place]
-    if len(line.versions) > 1 and is_late(line):
+    if is_late(line):
         _add(late, place, sign)
 
 
