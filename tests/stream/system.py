@@ -33,6 +33,7 @@ GROUP = "atp-sku"
 FACT_NAMES = {topic.name for topic in FACT_TOPICS}
 SETTLE_S = 60.0
 SESSION_MS = 3_000  # a dead worker's partitions are free after this; the embedded broker waits as long at a start
+SHARED_SESSION_MS = 6_000  # on the embedded broker a rebalance takes 3 s, in which nobody may be given up
 STAYS_S = 1.3  # longer than the tick in which a worker looks at what time alone has changed
 
 Line = dict[str, Any]
@@ -88,6 +89,7 @@ class System:
         self.exactly_once = broker.transactions
         self.folder = folder
         self.lines: list[Line] = []  # what was published and counts, in order
+        self.session_ms = SESSION_MS
         self.now_ms = 0
         self.records: dict[str, dict[str, Any]] = {}  # latest canonical record by key
         self.versions: list[Version] = []  # every canonical record, in order of its partition
@@ -118,7 +120,7 @@ class System:
             "ATP_INSTANCE_ID": name,
             "ATP_PARTITIONS": str(PARTITIONS),
             "ATP_CLOCK": "replay",
-            "ATP_SESSION_TIMEOUT_MS": str(SESSION_MS),
+            "ATP_SESSION_TIMEOUT_MS": str(self.session_ms),
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-m", "atp.cli", "worker"]

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from tests.oracle.histories import random_history
-from tests.stream.system import Line, System
+from tests.stream.system import SHARED_SESSION_MS, Line, System
 
 HISTORY_SKUS = 30
 
@@ -58,6 +58,7 @@ def test_a_lost_disk_is_rebuilt_from_the_changelog(system: System) -> None:
 def test_two_workers_share_and_take_over(system: System) -> None:
     """Partitions move to a second worker and back to one; every fact is applied once."""
     first, second, third, fourth = parts_of(random_history(Random(6), skus=HISTORY_SKUS), 4)
+    system.session_ms = SHARED_SESSION_MS
     system.publish(first)
     system.start("worker-1")
     system.await_true(lambda: len(system.found()) > 0)
