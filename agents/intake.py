@@ -9,7 +9,7 @@ from atp.domain.decoding import decode
 from atp.domain.facts import Fact
 from atp.domain.intake import Admitted, admit, misplaced
 from atp.domain.refusals import Refusal
-from atp.domain.routing import stages_of
+from atp.domain.routing import places_of, stages_of
 from tables.intake import heads, marks
 
 
@@ -38,5 +38,5 @@ def judge(batch: Any, record: Any) -> Refusal | None:
     if isinstance(admitted, Admitted):
         for stage in stages_of(admitted):
             batch.forward(stage, admitted)
-        batch.touch(fact.sku)
+        batch.touch(fact.sku, *places_of(admitted))
     return None

@@ -15,5 +15,8 @@ async def receipts(batches: Any) -> None:
     async for batch in batches:
         with batch:
             for admitted in batch:
-                for effect in domain.apply(admitted, rows, config.horizons):
+                effects, redirected = domain.apply(admitted, rows, config.horizons)
+                for effect in effects:
                     batch.forward("stock", effect)
+                if redirected:
+                    batch.touch(admitted.fact.sku)

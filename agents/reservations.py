@@ -15,4 +15,5 @@ async def reservations(batches: Any) -> None:
     async for batch in batches:
         with batch:
             for admitted in batch:
-                domain.apply(admitted, rows, config.horizons)
+                if domain.apply(admitted, rows, config.horizons):
+                    batch.touch(admitted.fact.sku)

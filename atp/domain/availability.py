@@ -104,6 +104,7 @@ class Reckoning(msgspec.Struct, gc=False):
 
     content: Content
     valid_until_ms: int
+    stream_until_ms: int  # until when the SKU's stream time leaves it true (ms)
     waterfall: Waterfall
 
 
@@ -171,7 +172,19 @@ def availability(situation: Situation) -> Reckoning:
         flags,
         policy.version,
     )
-    return Reckoning(content, min(demand.expires_ms, flags_until_ms), waterfall)
+    return Reckoning(content, min(demand.expires_ms, flags_until_ms), _stream_until(situation), waterfall)
+
+
+def _stream_until(situation: Situation) -> int:
+    """The stream time beyond which a count leaves the window of drifts, or a shipment is forgotten."""
+    until_ms = min((u.forget_at_ms for u in situation.demand.unsettled.values()), default=FOREVER_MS)
+    cutoff_ms = situation.head.stream_ms - situation.horizons.journal_ms
+    for _, stock in situation.nodes:
+        for count in stock.counts:
+            if count.order[0] >= cutoff_ms:
+                until_ms = min(until_ms, count.order[0] + situation.horizons.journal_ms)
+                break
+    return until_ms
 
 
 def outlook(region: str, policy: RecordPolicy, watermarks: WatermarkBook, now_ms: int) -> tuple[int, bool]:

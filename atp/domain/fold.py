@@ -71,7 +71,7 @@ def transition(admitted: Admitted, state: State, horizons: Horizons) -> None:
     for stage in stages_of(admitted):
         match stage:
             case "receipts":
-                _place(receipts.apply(admitted, state.receipts, horizons), state, horizons)
+                _place(receipts.apply(admitted, state.receipts, horizons)[0], state, horizons)
             case "damages":
                 _place(damages.apply(admitted, state.damages, horizons), state, horizons)
             case "stock":
@@ -85,14 +85,22 @@ def _place(effects: Sequence[StockEffect | StockCount], state: State, horizons: 
         stock.apply(effect, state.stock, horizons)
 
 
-def situations(sku: str, state: State, world: World, horizons: Horizons, now_ms: int) -> Iterator[Situation]:
+def regions_of(sku: str, state: State, world: World) -> list[str]:
+    """The regions in which a SKU has a record."""
+    head = state.heads.get((sku,))
+    return [] if head is None else world.nodes.regions_of(head.nodes, head.regions)
+
+
+def situations(
+    sku: str, state: State, world: World, horizons: Horizons, now_ms: int, regions: Sequence[str]
+) -> Iterator[Situation]:
     """Gather what bears on each record of a SKU, region by region."""
     head = state.heads.get((sku,))
     if head is None:
         return
     demand = state.reservations.demand.get((sku,)) or NO_DEMAND
     supply = state.receipts.supply.get((sku,)) or NO_SUPPLY
-    for region in world.nodes.regions_of(head.nodes, head.regions):
+    for region in regions:
         nodes = [
             (world.nodes[name], state.stock.nodes.get((sku, name)) or NO_STOCK)
             for name in head.nodes
@@ -104,7 +112,10 @@ def situations(sku: str, state: State, world: World, horizons: Horizons, now_ms:
         )
 
 
-def reckon(sku: str, state: State, world: World, horizons: Horizons, now_ms: int) -> Iterator[tuple[str, Reckoning]]:
-    """(region, reckoning) of every record of a SKU."""
-    for situation in situations(sku, state, world, horizons, now_ms):
+def reckon(
+    sku: str, state: State, world: World, horizons: Horizons, now_ms: int, regions: Sequence[str] | None = None
+) -> Iterator[tuple[str, Reckoning]]:
+    """(region, reckoning) of the records of a SKU: of all of them, or of some regions."""
+    wanted = regions_of(sku, state, world) if regions is None else regions
+    for situation in situations(sku, state, world, horizons, now_ms, wanted):
         yield situation.region, availability(situation)

@@ -34,6 +34,10 @@ def parse_node(document: Any) -> Node:
 class NodeBook(dict[str, Node]):
     """The reference by node."""
 
+    def regions_among(self, places: set[str]) -> set[str]:
+        """The regions of some nodes, and regions named themselves."""
+        return {self[place].region if place in self else place for place in places}
+
     def regions_of(self, nodes: list[str], regions: list[str]) -> list[str]:
         """Every region of some nodes and regions; nodes that the reference does not know are left out."""
         known = {self[node].region for node in nodes if node in self}

@@ -43,8 +43,11 @@ class ReceiptRows(msgspec.Struct):
     supply: Rows[SupplyBook]
 
 
-def apply(admitted: Admitted, rows: ReceiptRows, horizons: Horizons) -> list[StockEffect]:
-    """Take a version of a receipt line into its history; answer its stock effects."""
+def apply(admitted: Admitted, rows: ReceiptRows, horizons: Horizons) -> tuple[list[StockEffect], bool]:
+    """Take a version of a receipt line into its history.
+
+    Answers its stock effects, and whether some version of the line names another node.
+    """
     fact = admitted.fact
     assert isinstance(fact, Receipt)
     key = line_key(fact.receipt_id, fact.line)
@@ -53,11 +56,12 @@ def apply(admitted: Admitted, rows: ReceiptRows, horizons: Horizons) -> list[Sto
         line = ReceiptLine(History())
     at = insert(line.history, totals_of(fact, admitted.time_ms), admitted.stream_ms - horizons.journal_ms)
     if at is None:
-        return []
+        return [], False
     if at == len(line.history.versions) - 1:
         _supply(fact, line, rows.supply)
     rows.lines.put(fact.sku, key, line)
-    return effects(line.history, at, fact.sku, f"r\x1f{key}", admitted.stream_ms)
+    redirected = any(known.node != fact.node for known in line.history.versions)
+    return effects(line.history, at, fact.sku, f"r\x1f{key}", admitted.stream_ms), redirected
 
 
 def totals_of(fact: Receipt, time_ms: int) -> Totals:

@@ -26,6 +26,12 @@ class Published(msgspec.Struct, array_like=True, gc=False):
 
     version: int = 0
     digest: int = 0
+    valid_until_ms: int = 0  # a later now may change the record without a fact
+    stream_until_ms: int = 0  # a later stream time may, though no fact named its region
+
+    def holds(self, now_ms: int, stream_ms: int) -> bool:
+        """Whether neither time nor stream time can have changed the record."""
+        return now_ms < self.valid_until_ms and stream_ms <= self.stream_until_ms
 
 
 def content_bytes(content: Content) -> bytes:

@@ -100,8 +100,11 @@ class ReservationRows(msgspec.Struct):
     demand: Rows[DemandBook]
 
 
-def apply(admitted: Admitted, rows: ReservationRows, horizons: Horizons) -> None:
-    """Take a line version, or the WMS ship of a line, into the line and into the sums."""
+def apply(admitted: Admitted, rows: ReservationRows, horizons: Horizons) -> bool:
+    """Take a line version, or the WMS ship of a line, into the line and into the sums.
+
+    True: the line also lies, or lay, at another node or region than the fact names.
+    """
     fact = admitted.fact
     assert isinstance(fact, Reservation | StockShipped)
     assert fact.reservation_id is not None
@@ -122,6 +125,17 @@ def apply(admitted: Admitted, rows: ReservationRows, horizons: Horizons) -> None
     rows.demand[fact.sku,] = book
     rows.lines.forget(fact.sku, admitted.stream_ms)
     rows.lines.put(fact.sku, key, line)
+    return _lay_elsewhere(line, fact)
+
+
+def _lay_elsewhere(line: Line, fact: Reservation | StockShipped) -> bool:
+    region = fact.region if isinstance(fact, Reservation) else None
+    for version in line.versions:
+        if version.node is not None and version.node != fact.node:
+            return True
+        if region is not None and version.region != region:
+            return True
+    return False
 
 
 def pairs(admitted: Admitted) -> bool:
@@ -193,8 +207,10 @@ def _count_soft(book: DemandBook, key: str, line: Line, top: LineVersion, sign: 
 
 def _count_firm(book: DemandBook, line: Line, top: LineVersion, sign: int) -> None:
     quarter = line.versions[0].time_ms // QUARTER_MS
-    channels = book.used.setdefault(top.region, {})
-    _add(channels.setdefault(top.channel, {}), quarter, sign * (top.requested - top.released))
+    quarters = book.used.setdefault(top.region, {}).setdefault(top.channel, {})
+    _add(quarters, quarter, sign * (top.requested - top.released))
+    if len(quarters) > 8 * _FEW:
+        _drop_past(quarters)
     if top.open == 0:
         return
     if top.state is LineState.ALLOCATED:
@@ -209,6 +225,13 @@ def _count_firm(book: DemandBook, line: Line, top: LineVersion, sign: int) -> No
         del sums[place]
     if is_late(line):
         _add(late, place, sign)
+
+
+def _drop_past(quarters: dict[int, int]) -> None:
+    """Drop quarters of days that are over in every time zone: only today's units are ever asked for."""
+    first = max(quarters) - 3 * DAY_MS // QUARTER_MS
+    for quarter in [q for q in quarters if q < first]:
+        del quarters[quarter]
 
 
 def _add(sums: dict[K, int], key: K, units: int) -> None:
@@ -244,12 +267,3 @@ def _sweep(book: DemandBook, stream_ms: int) -> None:
     if len(book.unsettled) > _FEW:
         for key in [key for key, held in book.unsettled.items() if held.forget_at_ms < stream_ms]:
             del book.unsettled[key]
-    _sweep_used(book, (stream_ms - 3 * DAY_MS) // QUARTER_MS)
-
-
-def _sweep_used(book: DemandBook, first_quarter: int) -> None:
-    for channels in book.used.values():
-        for quarters in channels.values():
-            if len(quarters) > 4 * _FEW:
-                for quarter in [q for q in quarters if q < first_quarter]:
-                    del quarters[quarter]

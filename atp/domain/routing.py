@@ -26,3 +26,15 @@ def stages_of(admitted: Admitted) -> tuple[str, ...]:
     if kind is Damage:
         return ("damages",)
     return ("stock", "reservations") if pairs(admitted) else ("stock",)
+
+
+def places_of(admitted: Admitted) -> tuple[str, ...]:
+    """Where an admitted fact happened: its node, and for a reservation its region.
+
+    A stage that finds that a document lies elsewhere too says so itself.
+    """
+    fact = admitted.fact
+    if type(fact) is Reservation:
+        return (fact.region,) if fact.node is None else (fact.region, fact.node)
+    assert fact.node is not None
+    return (fact.node,)

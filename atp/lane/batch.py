@@ -85,7 +85,7 @@ class Turn:
         self.due = set(due)
         self.swept = set(swept)
         self.dead_letter_bytes = dead_letter_bytes
-        self.dirty: dict[str, None] = {}
+        self.dirty: dict[str, set[str] | None] = {}  # None: touched as a whole
         self.items: dict[str, list[Any]] = {}
         self.outputs: dict[tuple[str, int], list[Out]] = {}
         self.dead_letters: list[Out] = []
@@ -172,9 +172,22 @@ class Batch:
         """Hand an item to a later stage of this batch; to the final stage: of this turn."""
         self._items.setdefault(stage, []).append(item)
 
-    def touch(self, key: str) -> None:
-        """Have the final stage look at this key."""
-        self._turn.dirty[key] = None
+    def touch(self, key: str, *parts: str) -> None:
+        """Have the final stage look at this key; at some parts of it, or, without parts, at all of it."""
+        dirty = self._turn.dirty
+        if not parts:
+            dirty[key] = None
+        elif key not in dirty:
+            dirty[key] = set(parts)
+        else:
+            known = dirty[key]
+            if known is not None:
+                known.update(parts)
+
+    def touched(self, key: str) -> set[str] | None:
+        """The parts of a key that were touched in this turn; None: all of it is to be looked at."""
+        turn = self._turn
+        return None if key in turn.swept or key in turn.due else turn.dirty.get(key)
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int = -1
