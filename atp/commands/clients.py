@@ -31,7 +31,9 @@ def make_producer(config: dict[str, Any], **more: Any) -> Producer:
 
 
 @contextmanager
-def consumer(config: dict[str, Any], group: str = "atp-reader", **more: Any) -> Iterator[Consumer]:
+def consumer(
+    config: dict[str, Any], group: str = "atp-reader", more: dict[str, Any] | None = None
+) -> Iterator[Consumer]:
     """A consumer outside every group (it commits nothing); `group` names whose commits it can look up."""
     options = {
         "group.id": group,
@@ -42,7 +44,7 @@ def consumer(config: dict[str, Any], group: str = "atp-reader", **more: Any) -> 
         "fetch.wait.max.ms": 100,
         "log_level": 0,
     }
-    found = Consumer({**config, **options, **more}, logger=silent_logger())
+    found = Consumer({**config, **options, **(more or {})}, logger=silent_logger())
     try:
         yield found
     finally:

@@ -95,9 +95,7 @@ class Demo:
             source = self._options.source()
             group = self._stack.enter_context(clients.consumer(config.admin(), group="atp-sku"))
             replay = Replay(source.records(), make_producer(config.admin()), group, self._pace(config))
-            reader = self._stack.enter_context(
-                clients.consumer(config.admin(), **{"enable.partition.eof": False, "fetch.wait.max.ms": 50})
-            )
+            reader = self._stack.enter_context(clients.consumer(config.admin(), more={"enable.partition.eof": False}))
             published = Published(reader, replay.samples)
             self._await_workers(group, config, started)
             with View(replay, published, source.end_ms, self._said) as view:
@@ -158,6 +156,7 @@ class Demo:
                 watch.tick("settling")
         times["to_equality_s"] = time.monotonic() - play_s
         view.show("done", now=True)
+        times |= {f"{worker.name}_cpu_s": worker.cpu_s() for worker in started} | {"demo_cpu_s": time.process_time()}
         summary = summarize(replay, published, comparison, times, end_ms)
         for line in in_words(summary):
             view.say(line)

@@ -25,7 +25,7 @@ def summarize(
         "published": published.count,
         "keys": len(published.latest),
         "lag_ms": published.lag(len(published.lags_ms)),
-        "flags": {region: dict(counter) for region, counter in sorted(published.flags().items())},
+        "flags": {region: dict(counter) for region, counter in sorted(published.flags().items()) if counter},
         "differing": sorted(comparison.differing),
         "equal": not comparison.differing,
     }

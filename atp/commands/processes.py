@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from atp.brokers.embedded import EmbeddedBroker
 from atp.brokers.process import BrokerStartError, Child
 from atp.commands.errors import CommandError
@@ -65,6 +67,11 @@ class Worker:
         """Raise when it has ended by itself."""
         if not self.child.running:
             raise CommandError(f"{self.name} ended with code {self.child.process.returncode}: {self.last_words()}")
+
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used."""
+        used = psutil.Process(self.child.pid).cpu_times()
+        return float(used.user + used.system)
 
     def last_words(self) -> str:
         """The last line that it wrote."""

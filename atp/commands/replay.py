@@ -31,6 +31,7 @@ CHUNK, PACED_CHUNK = 500, 20
 # Facts of different topics meet at the worker at different times. What is under way must therefore span less
 # than the journal window (72 h), or a fast replay itself would make facts too old.
 AHEAD_MS = 60 * HOUR_MS
+AHEAD_FACTS = 100_000
 LOOK_S = 0.05
 FLUSH_S = 60.0
 Comparable = dict[str, dict[str, Any]]
@@ -138,10 +139,15 @@ class Replay:
         if self.start_ms and self.replay_ms > self._pace.until_ms(self.start_ms, now_s - self._began_s):
             self.look()
             return True
-        if self._under_way and self.replay_ms - self._under_way[0][0] > AHEAD_MS:
+        if self._too_far_ahead():
             self.look()
-            return bool(self._under_way) and self.replay_ms - self._under_way[0][0] > AHEAD_MS
+            return self._too_far_ahead()
         return False
+
+    def _too_far_ahead(self) -> bool:
+        if self.facts - self.consumed > AHEAD_FACTS:
+            return True
+        return bool(self._under_way) and self.replay_ms - self._under_way[0][0] > AHEAD_MS
 
     def look(self) -> None:
         """See how far the workers have come; not more often than is useful."""
