@@ -52,6 +52,44 @@ def worker(
     command.run(log_level)
 
 
+Bootstrap = Annotated[str | None, typer.Option(help="Kafka servers, host:port; else ATP_BOOTSTRAP.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Output for programs.")]
+
+
+@app.command()
+def publish(
+    facts: Annotated[Path, typer.Argument(metavar="FACTS.jsonl", help="Records, one JSON object a line.")],
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge every line, produce nothing.")] = False,
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Produce the valid lines.")] = False,
+) -> None:
+    """Validate a file of facts, then produce them to the right topics."""
+    from atp.commands import publish as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.run(facts, command.Options(as_json, dry_run, skip_invalid), sys.stdout.buffer, sys.stderr.buffer)
+
+
+@app.command()
+def doctor(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Check broker, topics, transactions, store, control documents and lag."""
+    from atp.commands import doctor as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.run(as_json, sys.stdout)
+
+
+@app.command()
+def dev(
+    port: Annotated[int | None, typer.Option(help="Port of the broker; else a free one.")] = None,
+) -> None:
+    """Run an embedded broker and a worker until Ctrl-C."""
+    from atp.commands import dev as command
+
+    command.run(port, sys.stdout)
+
+
 @app.command()
 def demo(
     full: Annotated[bool, typer.Option("--full", help="The whole year instead of its last quarter.")] = False,

@@ -17,7 +17,14 @@ from atp.commands import clients
 from atp.commands.demo_summary import in_words, summarize
 from atp.commands.demo_view import View
 from atp.commands.errors import CommandError, WrongUseError
-from atp.commands.processes import Worker, embedded_broker, ended_by_signal, temporary_folder, workers
+from atp.commands.processes import (
+    SESSION_ON_EMBEDDED,
+    Worker,
+    embedded_broker,
+    ended_by_signal,
+    temporary_folder,
+    workers,
+)
 from atp.commands.published import Comparison, Published
 from atp.commands.replay import Pace, Replay, make_producer
 from atp.commands.worker import checked_settings
@@ -125,6 +132,8 @@ class Demo:
         environment = {"ATP_BOOTSTRAP": config.bootstrap, "ATP_CLOCK": "replay"}
         if self._options.speed is None:
             environment |= FAST
+        if not self._options.broker:
+            environment |= SESSION_ON_EMBEDDED
         return self._stack.enter_context(workers(self._options.workers, folder, environment))
 
     def _await_workers(self, group: Consumer, config: Settings, started: list[Worker]) -> None:

@@ -18,6 +18,8 @@ from atp.brokers.process import BrokerStartError, Child
 from atp.commands.errors import CommandError
 
 STOP_GRACE_S = 8.0
+# The embedded broker lets a group's first member wait for half its session.
+SESSION_ON_EMBEDDED = {"ATP_SESSION_TIMEOUT_MS": "6000"}
 
 
 @contextmanager

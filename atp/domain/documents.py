@@ -72,9 +72,14 @@ def _withdrawn(sku: str, name: str, below: Totals | None, above: Totals, stream_
     ]
 
 
+def tag_of(name: str, version: int) -> int:
+    """What marks the journal entries of a document version."""
+    return int(xxh3_64_intdigest(f"{name}\x1f{version}".encode())) & _TAG_MASK
+
+
 def _shares(sku: str, name: str, below: Totals | None, above: Totals, stream_ms: int) -> list[StockEffect]:
     """What `above` adds to `below`, per node (a line may be redirected to another node)."""
-    tag = int(xxh3_64_intdigest(f"{name}\x1f{above.version}".encode())) & _TAG_MASK
+    tag = tag_of(name, above.version)
 
     def share(node: str, legs: tuple[int, ...]) -> StockEffect:
         return StockEffect(sku, node, above.time_ms, legs, stream_ms, tag)

@@ -319,6 +319,30 @@ def _prune(node: NodeStock, journal: Journal, cutoff_ms: int, ambiguity_ms: int)
     )
 
 
+class Standing(StrEnum):
+    """Where a leg of an effect stands beside the baseline of its state."""
+
+    PLACED = "PLACED"  # after the latest count of its state, or never counted
+    SUPERSEDED = "SUPERSEDED"  # the count had already seen it
+    IN_DOUBT_TAKEN = "IN_DOUBT_TAKEN"  # too close to the count: taken as after it, the lower outcome
+    IN_DOUBT_LEFT = "IN_DOUBT_LEFT"  # too close to the count: taken as seen by it, the lower outcome
+
+
+def standings(node: NodeStock, entry: Entry, ambiguity_ms: int) -> list[Standing]:
+    """Where each leg of a journal entry stands, for people who ask why."""
+    time_ms, _, legs = entry
+    _, choice = _doubt(node.baselines, entry, ambiguity_ms)
+    found = []
+    for state in legs[::2]:
+        baseline = node.baselines[state]
+        after = _is_after(baseline, time_ms, ambiguity_ms, choice)
+        if baseline is None or abs(time_ms - baseline[0]) > ambiguity_ms:
+            found.append(Standing.PLACED if after else Standing.SUPERSEDED)
+        else:
+            found.append(Standing.IN_DOUBT_TAKEN if after else Standing.IN_DOUBT_LEFT)
+    return found
+
+
 def sellable_drifts(node: NodeStock, stream_ms: int, horizons: Horizons) -> list[int]:
     """Counted − expected of every count of sellable in the window."""
     cutoff_ms = stream_ms - horizons.journal_ms
