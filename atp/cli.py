@@ -81,6 +81,25 @@ def doctor(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def explain(
+    sku: Annotated[str, typer.Argument(metavar="SKU")],
+    region: Annotated[str, typer.Argument(metavar="REGION")],
+    facts: Annotated[Path | None, typer.Option(help="Explain from a file instead of the broker.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="With --facts: policies.")] = None,
+    nodes: Annotated[Path | None, typer.Option(help="With --facts: node reference.")] = None,
+    now: Annotated[str | None, typer.Option(help="RFC 3339 instant; default: as the worker takes it.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every fact, not only those that tell.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """The waterfall of one record: every component of the number, with the facts behind it."""
+    from atp.commands import explain as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.run(sku, region, command.Options(facts, policy, nodes, now, every, as_json), sys.stdout)
+
+
+@app.command()
 def dev(
     port: Annotated[int | None, typer.Option(help="Port of the broker; else a free one.")] = None,
 ) -> None:

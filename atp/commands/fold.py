@@ -64,10 +64,10 @@ class Folded(msgspec.Struct):
 
 def fold_file(content: bytes, world: World, now_ms: int | None) -> Folded:
     """Fold the lines of a FACTS.jsonl. What people said holds for the whole file, wherever it stands in it."""
-    refusals = _take_controls(content, world)
+    refusals = take_controls(content, world)
     horizons = world.policies.horizons()
     if now_ms is None:
-        now_ms = _highest_recorded_ms(content)
+        now_ms = highest_recorded_ms(content)
     folded = Folded(State.in_memory(), world, horizons, now_ms, {}, refusals, set())
     for line in fact_lines(content):
         if isinstance(line, FactLine) and line.topic in FACT_TYPES:
@@ -76,7 +76,7 @@ def fold_file(content: bytes, world: World, now_ms: int | None) -> Folded:
     return folded
 
 
-def _take_controls(content: bytes, world: World) -> list[dict[str, object]]:
+def take_controls(content: bytes, world: World) -> list[dict[str, object]]:
     refusals = []
     for line in fact_lines(content):
         if isinstance(line, BadLine):
@@ -99,7 +99,7 @@ class _Recorded(msgspec.Struct):
 _decode_recorded = msgspec.json.Decoder(_Recorded).decode
 
 
-def _highest_recorded_ms(content: bytes) -> int:
+def highest_recorded_ms(content: bytes) -> int:
     """The default `now`: refused facts count too, they were recorded all the same."""
     highest = 0
     for line in fact_lines(content):

@@ -1,0 +1,223 @@
+"""`atp explain`: every component of one published number, and the facts behind it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from atp import topics
+from atp.commands import clients
+from atp.commands.errors import CommandError, WrongUseError
+from atp.commands.explain_facts import Ledger, Owner
+from atp.commands.explain_figures import figures
+from atp.commands.explain_text import text
+from atp.commands.files import FactLine, fact_lines, instant_ms, load_nodes, load_policies, read_bytes, take_control
+from atp.commands.fold import highest_recorded_ms, take_controls
+from atp.commands.worker import checked_settings
+from atp.domain.availability import Reckoning, Situation, availability
+from atp.domain.decoding import decode
+from atp.domain.facts import FACT_TYPES
+from atp.domain.fold import World, regions_of, situations
+from atp.domain.intake import Horizons
+from atp.domain.record import comparable
+from atp.domain.refusals import Refusal
+from atp.domain.times import rfc3339, to_ms
+from atp.lane.keys import partition_of
+from atp.settings import Settings
+
+CONTROL = (topics.POLICIES, topics.NODES, topics.MODES, topics.HEARTBEATS)
+GROUP = "atp-sku"
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What was asked for on the command line."""
+
+    facts: Path | None = None
+    policy: Path | None = None
+    nodes: Path | None = None
+    now: str | None = None
+    every: bool = False
+    as_json: bool = False
+
+    def check(self) -> None:
+        """Raise when options do not go together."""
+        for name in ("policy", "nodes"):
+            if getattr(self, name) is not None and self.facts is None:
+                raise WrongUseError(f"--{name} = {getattr(self, name)}: goes with --facts only")
+
+
+class Record(msgspec.Struct):
+    """A raw record that names the SKU. `at`: line of the file, or partition:offset."""
+
+    topic: str
+    at: str
+    key: str | None
+    value: bytes | None
+
+
+class Case(msgspec.Struct):
+    """All that is needed to explain a record, wherever it came from."""
+
+    world: World
+    horizons: Horizons
+    now_ms: int
+    records: list[Record]
+    owner: Owner | None = None
+    published: dict[str, Any] | None = None
+    waiting: int = 0
+
+
+def run(sku: str, region: str, options: Options, out: IO[str]) -> None:
+    """Print the waterfall of one record."""
+    options.check()
+    case = _from_file(sku, options) if options.facts is not None else _from_broker(sku, region, options)
+    explained = explain(sku, region, case)
+    if options.as_json:
+        out.write(msgspec.json.encode(explained).decode() + "\n")
+    else:
+        out.write(text(explained, every=options.every))
+
+
+def explain(sku: str, region: str, case: Case) -> dict[str, Any]:
+    """Fold the SKU's facts and take the record of the region apart."""
+    ledger = Ledger(sku, case.horizons, case.now_ms, case.owner)
+    for record in case.records:
+        fact = decode(record.topic, record.value)
+        event_id = _event_id(record.value) if isinstance(fact, Refusal) else ""
+        ledger.take(record.topic, record.at, record.key, fact, event_id)
+    ledger.close()
+    situation = _situation(sku, region, ledger, case)
+    reckoning = availability(situation)
+    here = {node.node for node, _ in situation.nodes}
+    behind = [f for f in ledger.facts if f.status == "REFUSED" or _concerns(f.node, f.region, here, region)]
+    found = {
+        "sku": sku,
+        "region": region,
+        "now": rfc3339(case.now_ms),
+        "figures": figures(situation, reckoning),
+        "facts": [msgspec.to_builtins(fact) for fact in behind],
+    }
+    return found | (_compared(reckoning, case) if case.owner is not None else {})
+
+
+def _concerns(node: str | None, fact_region: str | None, here: set[str], region: str) -> bool:
+    return node in here if node is not None else fact_region == region
+
+
+def _situation(sku: str, region: str, ledger: Ledger, case: Case) -> Situation:
+    regions = regions_of(sku, ledger.state, case.world)
+    gathered = situations(sku, ledger.state, case.world, case.horizons, case.now_ms, regions)
+    found = {situation.region: situation for situation in gathered}
+    if region in found:
+        return found[region]
+    if not case.records:
+        raise CommandError(f"SKU = {sku!r}: no fact names it")
+    head = ledger.state.heads.get((sku,))
+    unknown = [node for node in head.nodes if node not in case.world.nodes] if head else []
+    more = f"; its nodes {', '.join(unknown)} are not in {topics.NODES.name}" if unknown else ""
+    raise CommandError(
+        f"REGION = {region!r}: SKU {sku!r} has no record there; it has in {', '.join(sorted(found)) or 'none'}{more}"
+    )
+
+
+def _compared(reckoning: Reckoning, case: Case) -> dict[str, Any]:
+    """Beside what is on the canonical topic."""
+    if case.published is None:
+        return {"published": None, "differs": None, "waiting": case.waiting}
+    expected = msgspec.to_builtins(reckoning.content)
+    published = {k: v for k, v in comparable(case.published).items() if k in expected}
+    differs = {k: [published.get(k), expected[k]] for k in expected if published.get(k) != expected[k]}
+    envelope = {name: case.published.get(name) for name in ("version", "published_at", "as_of", "inputs")}
+    return {"published": envelope, "differs": differs, "waiting": case.waiting}
+
+
+def _event_id(value: bytes | None) -> str:
+    raw = _raw(value)
+    return str(raw.get("event_id", "")) if isinstance(raw, dict) else ""
+
+
+def _raw(value: bytes | None) -> Any:
+    try:
+        return msgspec.json.decode(value) if value is not None else None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _from_file(sku: str, options: Options) -> Case:
+    assert options.facts is not None
+    world, content = World(), read_bytes(options.facts, "--facts")
+    if options.policy is not None:
+        load_policies(options.policy, world)
+    if options.nodes is not None:
+        load_nodes(options.nodes, world)
+    take_controls(content, world)
+    now_ms = highest_recorded_ms(content) if options.now is None else instant_ms(options.now, "--now")
+    records = [
+        Record(line.topic, f"line {line.number}", line.key, line.value_bytes)
+        for line in fact_lines(content)
+        if isinstance(line, FactLine) and line.topic in FACT_TYPES and _names(sku, line.key, line.value_bytes)
+    ]
+    return Case(world, world.policies.horizons(), now_ms, records)
+
+
+def _names(sku: str, key: str | None, value: bytes | None) -> bool:
+    if key is not None and key == sku:
+        return True
+    if value is None or (sku.encode() not in value and b"\\" not in value):
+        return False  # the quick answer for most lines
+    raw = _raw(value)
+    return isinstance(raw, dict) and raw.get("sku") == sku
+
+
+def _from_broker(sku: str, region: str, options: Options) -> Case:
+    config = checked_settings()
+    with clients.one_line(config.bootstrap), clients.consumer(config.admin(), group=GROUP) as reader:
+        world = _world(reader, config)
+        owner = Owner(partition_of(sku, config.partitions), config.partitions)
+        places = [(topic.name, owner.partition) for topic in topics.FACT_TOPICS]
+        records = [
+            Record(m.topic(), f"{m.partition()}:{m.offset()}", _text(m.key()), m.value())
+            for m in clients.read_whole(reader, places)
+            if _text(m.key()) == sku
+        ]
+        done = clients.committed(reader, places)
+        waiting = sum(int(r.at.partition(":")[2]) >= done[r.topic, owner.partition] for r in records)
+        published = None
+        for message in clients.read_whole(reader, [(topics.AVAILABILITY.name, owner.partition)]):
+            if _text(message.key()) == f"{sku}|{region}":
+                published = message.value()
+    now_ms = instant_ms(options.now, "--now") if options.now else _now_ms(config, world, records)
+    return Case(world, config.horizons, now_ms, records, owner, _raw(published), waiting)
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else key.decode(errors="replace")
+
+
+def _world(reader: Any, config: Settings) -> World:
+    from atp import admin
+
+    try:
+        known = admin.partition_counts(admin.client(config.admin()), config.bootstrap)
+    except admin.BrokerError as error:
+        raise CommandError(str(error)) from None
+    missing = [t.name for t in (*topics.FACT_TOPICS, *CONTROL, topics.AVAILABILITY) if t.name not in known]
+    if missing:
+        raise CommandError(f"broker {config.bootstrap}: topic {missing[0]} is missing; see `atp doctor`")
+    world = World()
+    for message in clients.read_whole(reader, [(topic.name, 0) for topic in CONTROL]):
+        value = msgspec.Raw(b"null" if message.value() is None else message.value())
+        take_control(FactLine(message.topic(), value, _text(message.key())), world)
+    return world
+
+
+def _now_ms(config: Settings, world: World, records: list[Record]) -> int:
+    """As the workers take it: the wall clock, or how far the replayed sources have come."""
+    if config.clock == "system":
+        return time.time_ns() // 1_000_000
+    facts = [decode(record.topic, record.value) for record in records]
+    seen = [to_ms(fact.recorded_at) for fact in facts if not isinstance(fact, Refusal)]
+    return max([*world.watermarks.values(), *seen], default=0)
