@@ -15,9 +15,10 @@ import msgspec
 from atp.domain.facts import LineState, Reservation, StockShipped
 from atp.domain.intake import Admitted, Horizons, known_until_ms, line_key
 from atp.domain.rows import Rows, SpreadRows
-from atp.domain.times import DAY_MS, FOREVER_MS, MINUTE_MS, to_ms
+from atp.domain.times import DAY_MS, FOREVER_MS, HOUR_MS, MINUTE_MS, to_ms
 
 QUARTER_MS = 15 * MINUTE_MS  # no time zone's midnight lies off a quarter of an hour
+LONGEST_DAY_MS = 26 * HOUR_MS  # a day of 25 hours, and what clocks may differ
 DUE_NOW = 0  # ordinal of "no due date": due at once, and past due for ever after
 K = TypeVar("K", int, str)
 _FEW = 64  # sums are swept of what no longer counts when they have grown beyond this
@@ -208,9 +209,9 @@ def _count_soft(book: DemandBook, key: str, line: Line, top: LineVersion, sign: 
 def _count_firm(book: DemandBook, line: Line, top: LineVersion, sign: int) -> None:
     quarter = line.versions[0].time_ms // QUARTER_MS
     quarters = book.used.setdefault(top.region, {}).setdefault(top.channel, {})
+    if quarters and quarter not in quarters:
+        _drop_past(quarters, max(quarter, max(quarters)) - LONGEST_DAY_MS // QUARTER_MS)
     _add(quarters, quarter, sign * (top.requested - top.released))
-    if len(quarters) > 8 * _FEW:
-        _drop_past(quarters)
     if top.open == 0:
         return
     if top.state is LineState.ALLOCATED:
@@ -227,9 +228,8 @@ def _count_firm(book: DemandBook, line: Line, top: LineVersion, sign: int) -> No
         _add(late, place, sign)
 
 
-def _drop_past(quarters: dict[int, int]) -> None:
-    """Drop quarters of days that are over in every time zone: only today's units are ever asked for."""
-    first = max(quarters) - 3 * DAY_MS // QUARTER_MS
+def _drop_past(quarters: dict[int, int], first: int) -> None:
+    """Drop quarters of days that are over: only today's units are ever asked for, and a row stays small."""
     for quarter in [q for q in quarters if q < first]:
         del quarters[quarter]
 
