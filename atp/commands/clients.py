@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from atp.commands.errors import CommandError
 
 TIMEOUT_S = 10.0
 READ_AT_ONCE = 5_000
+YOUNG = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 Place = tuple[str, int]
 
 
@@ -62,7 +64,21 @@ def one_line(bootstrap: str) -> Iterator[None]:
 
 def bounds(reader: Consumer, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
     """First and next offset of each partition."""
-    return {p: reader.get_watermark_offsets(TopicPartition(*p), timeout=TIMEOUT_S) for p in places}
+    return {place: _bounds(reader, TopicPartition(*place)) for place in places}
+
+
+def _bounds(reader: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """A partition just created has no leader for a moment."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            first, following = reader.get_watermark_offsets(partition, timeout=TIMEOUT_S)
+        except KafkaException as error:
+            if time.monotonic() > deadline or (not error.args[0].retriable() and error.args[0].code() not in YOUNG):
+                raise
+            time.sleep(0.1)
+        else:
+            return first, following
 
 
 def committed(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:

@@ -178,10 +178,9 @@ def _from_broker(sku: str, region: str, options: Options) -> Case:
         world = _world(reader, config)
         owner = Owner(partition_of(sku, config.partitions), config.partitions)
         places = [(topic.name, owner.partition) for topic in topics.FACT_TOPICS]
+        read = [m for m in clients.read_whole(reader, places) if _text(m.key()) == sku]
         records = [
-            Record(m.topic(), f"{m.partition()}:{m.offset()}", _text(m.key()), m.value())
-            for m in clients.read_whole(reader, places)
-            if _text(m.key()) == sku
+            Record(m.topic(), f"{m.partition()}:{m.offset()}", _text(m.key()), m.value()) for m in _merged(read)
         ]
         done = clients.committed(reader, places)
         waiting = sum(int(r.at.partition(":")[2]) >= done[r.topic, owner.partition] for r in records)
@@ -191,6 +190,17 @@ def _from_broker(sku: str, region: str, options: Options) -> Case:
                 published = message.value()
     now_ms = instant_ms(options.now, "--now") if options.now else _now_ms(config, world, records)
     return Case(world, config.horizons, now_ms, records, owner, _raw(published), waiting)
+
+
+def _merged(messages: list[Any]) -> list[Any]:
+    """In the order in which a worker takes them: by time, each topic in its own order."""
+    newest_ms: dict[str, int] = {}
+    times = []
+    for message in messages:
+        topic = message.topic()
+        newest_ms[topic] = max(newest_ms.get(topic, 0), message.timestamp()[1])
+        times.append(newest_ms[topic])
+    return [messages[at] for at in sorted(range(len(messages)), key=times.__getitem__)]
 
 
 def _text(key: bytes | None) -> str | None:

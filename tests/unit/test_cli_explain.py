@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from atp.commands.explain import _merged
 from tests.cli import adjusted, atp, count, fact, is_one_line, node, placed, policy, write_lines
 
 
@@ -123,3 +124,24 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     assert elsewhere.returncode == 1
     assert "it has in uk" in elsewhere.stderr
     assert "n2" in elsewhere.stderr
+
+
+class Message(NamedTuple):
+    """As much of a Kafka message as the order needs."""
+
+    of: str
+    at_ms: int
+
+    def topic(self) -> str:
+        """Its topic."""
+        return self.of
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind and time."""
+        return (1, self.at_ms)
+
+
+def test_topics_are_merged_as_the_worker_merges_them() -> None:
+    """By time, but each topic in its own order: one topic read first must not make the others too old."""
+    read = [Message("a", 10), Message("a", 30), Message("a", 20), Message("b", 5), Message("b", 25)]
+    assert [(m.of, m.at_ms) for m in _merged(read)] == [("b", 5), ("a", 10), ("b", 25), ("a", 30), ("a", 20)]
