@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: setup demo test check quick broker soak bench lock clean
+.PHONY: setup demo test check quick broker bench lock clean
 
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -26,11 +26,11 @@ quick: setup ## tests without a broker
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/lane -m "not kafka and not slow"
 
 broker: setup ## tests on the embedded broker and on real Apache Kafka
-	$(BIN)/pytest -q tests/broker tests/stream tests/lane -m "not slow"
+	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/lane -m "not slow"
 
 test: check ## everything that must pass, the fast part first
 	$(MAKE) quick
-	$(BIN)/pytest -q tests/broker tests/stream
+	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream
 	$(BIN)/pytest -q tests/lane -m kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
 

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = Field(
         10_000, description="ms without a sign of life after which a worker's partitions go to others"
     )
+    max_skew_ms: Annotated[int, Field(ge=0)] = Field(
+        3_600_000, description="ms of fact time by which one topic may run ahead of another"
+    )
     sweep_keys_per_s: Annotated[int, Field(ge=1)] = Field(1000, description="keys/s re-reckoned by a sweep, per task")
     cached_rows: Annotated[int, Field(ge=100)] = Field(50_000, description="decoded rows kept per table and task")
     dead_letters_per_minute: Annotated[int, Field(ge=1)] = Field(
@@ -102,6 +105,7 @@ class Settings(BaseSettings):
             commit_interval_ms=self.commit_interval_ms,
             session_timeout_ms=self.session_timeout_ms,
             heartbeat_interval_ms=self.session_timeout_ms // 5,
+            max_skew_ms=self.max_skew_ms,
             sweep_keys_per_s=self.sweep_keys_per_s,
             cached_rows=self.cached_rows,
             dead_letter_topic=DEAD_LETTERS.name,
