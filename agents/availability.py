@@ -43,6 +43,7 @@ def publish(batch: Any, sku: str, inputs: bytes) -> None:
             wake_ms = min(wake_ms, row.valid_until_ms)
     for region, reckoning in reckon(sku, state, control.world, config.horizons, batch.now_ms, changed):
         wake_ms = min(wake_ms, reckoning.valid_until_ms)
+        control.reckoned(batch.partition, sku, region, batch.now_ms)
         send(batch, sku, region, reckoning, inputs)
     if wake_ms < FOREVER_MS:
         batch.wake_at(sku, wake_ms)
