@@ -177,9 +177,7 @@ async def test_offsets_belong_to_the_transaction(bench: Bench) -> None:
     await writer.send_offsets({a: 5, b: 7})
     await writer.commit()
     await writer.close()
-    writer = await bench.log.open_writer(
-        0
-    )  # a take-over waits for the markers of the commit
+    writer = await bench.log.open_writer(0)  # a take-over waits for the markers of the commit
     assert await bench.log.committed(0) == {a: 5, b: 7}
     await writer.begin()
     await writer.send([batch(bench.other, b"2")])
