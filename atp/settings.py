@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,7 +66,7 @@ class Settings(BaseSettings):
                 raise ValueError("host:port is allowed, several with commas")
         return value
 
-    @property
+    @cached_property  # asked for with every fact
     def horizons(self) -> Horizons:
         """The retention horizons of the state."""
         return Horizons(self.journal_hours, self.memory_days, self.ambiguity_ms)

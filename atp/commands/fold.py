@@ -27,7 +27,7 @@ from atp.domain.fold import State, World, apply, reckon
 from atp.domain.intake import Horizons, misplaced
 from atp.domain.record import content_bytes, record_bytes, record_key
 from atp.domain.refusals import Reason, Refusal
-from atp.domain.times import LATEST_NOW_MS, rfc3339, to_ms
+from atp.domain.times import LATEST_NOW_MS, to_ms
 
 CONTROL_TOPICS = {topics.POLICIES.name, topics.NODES.name, topics.MODES.name, topics.HEARTBEATS.name}
 
@@ -160,8 +160,3 @@ def run(
         err.write(msgspec.json.encode(refusal) + b"\n")
     for _, record in folded.records():
         out.write(record + b"\n")
-
-
-def now_text(folded: Folded) -> str:
-    """The fold's `now`, as people read it."""
-    return rfc3339(folded.now_ms)
