@@ -48,6 +48,7 @@ app: Any = Application(
     store="memory://",
     web_enabled=config.web_port > 0,
     web_port=config.web_port or 6066,
+    web_bind=config.web_bind,
     consumer_group_instance_id=config.instance_id,
     # the embedded broker lets a first member wait for half its session; Faust's default is a minute
     broker_session_timeout=config.session_timeout_ms / 1000,
@@ -65,6 +66,7 @@ lane = Lane(
     settings=config.lane(),
     clock=clock,
 )
+lanes = {lane.name: lane}
 control = ControlWorld()
 
 

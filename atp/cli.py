@@ -81,6 +81,29 @@ def doctor(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def status(as_json: AsJson = False) -> None:
+    """What the workers say of their tasks: state, lag, restore progress. Asks ATP_WORKERS."""
+    from atp.commands import status as command
+
+    command.status(as_json, sys.stdout)
+
+
+tasks = typer.Typer(help="Operate single partition tasks.", no_args_is_help=True)
+app.add_typer(tasks, name="tasks")
+
+
+@tasks.command("resume")
+def tasks_resume(
+    lane: Annotated[str, typer.Argument(metavar="LANE", help="Name of the lane, as `atp status` shows it.")],
+    partition: Annotated[int, typer.Argument(metavar="PARTITION", min=0)],
+) -> None:
+    """Let a FAILED task take over again, once its cause was mended."""
+    from atp.commands import status as command
+
+    command.resume(lane, partition, sys.stdout)
+
+
+@app.command()
 def explain(
     sku: Annotated[str, typer.Argument(metavar="SKU")],
     region: Annotated[str, typer.Argument(metavar="REGION")],

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         1000, description="refusals a minute and task; beyond it the task stops"
     )
     web_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="port of the worker's web server; 0: none")
+    web_bind: str = Field("127.0.0.1", description="address that the worker's web server listens on")
+    workers: str = Field(
+        "http://127.0.0.1:6066", description="web servers of the workers, comma-separated: what `atp status` asks"
+    )
     journal_hours: Annotated[int, Field(ge=1)] = Field(72, description="horizon of stock facts, h; never changed")
     memory_days: Annotated[int, Field(ge=1)] = Field(30, description="horizon of unknown lines, d; never changed")
     ambiguity_ms: Annotated[int, Field(ge=0)] = Field(1000, description="doubt around a count, ms; never changed")
@@ -65,6 +69,19 @@ class Settings(BaseSettings):
             if not host or not port.isdigit():
                 raise ValueError("host:port is allowed, several with commas")
         return value
+
+    @field_validator("workers")
+    @classmethod
+    def _workers(cls, value: str) -> str:
+        for url in value.split(","):
+            if not url.strip().startswith(("http://", "https://")):
+                raise ValueError("http://host:port is allowed, several with commas")
+        return value
+
+    @property
+    def worker_urls(self) -> list[str]:
+        """The web servers of the workers."""
+        return [url.strip().rstrip("/") for url in self.workers.split(",")]
 
     @cached_property  # asked for with every fact
     def horizons(self) -> Horizons:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 
 from agents import availability, damages, dead_letters, intake, receipts, reservations, stock
+from atp import pages
 from atp.app import app, lane
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "dead_letters",
     "intake",
     "lane",
+    "pages",
     "receipts",
     "reservations",
     "stock",
