@@ -26,11 +26,11 @@ quick: setup ## tests without a broker
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/lane -m "not kafka and not slow"
 
 broker: setup ## tests on the embedded broker and on real Apache Kafka
-	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/lane -m "not slow"
+	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/lane -m "not slow"
 
 test: check ## everything that must pass, the fast part first
 	$(MAKE) quick
-	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream
+	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks
 	$(BIN)/pytest -q tests/lane -m kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
 

@@ -110,7 +110,7 @@ def test_every_decision_is_complete() -> None:
 def test_reasons_in_the_runbooks_are_those_of_the_engine() -> None:
     """Every reason that a runbook quotes is an error of the lane, in the words of its source."""
     source = "".join(path.read_text() for path in (generate.ROOT / "atp/lane").glob("*.py"))
-    quoted = re.findall(r"^\| `(\w+Error)(?:: ([^`]*))?` \|", page("runbooks/README.md"), re.MULTILINE)
+    quoted = re.findall(r"^\| `(\w+Error)(?:: ([^`]*))?` \|", page("runbooks/task-failed.md"), re.MULTILINE)
     assert quoted
     for name, words in quoted:
         assert issubclass(getattr(errors, name), errors.LaneError)
