@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from atp.settings import Settings
 from atp.topics import CATALOGUE, Topic
 
 TIMEOUT_S = 10.0
@@ -75,7 +76,16 @@ def _settings_of(topic: Topic, keep_forever: bool) -> dict[str, str]:
     return found
 
 
-def problems(config: dict[str, Any], partitions: int, *, check_settings: bool = True) -> list[str]:
+def prepare(settings: Settings) -> None:
+    """Before a worker starts: create what is missing if the settings allow it; BrokerError if anything is wrong."""
+    if settings.create_topics:
+        ensure(settings.admin(), settings.partitions, settings.replication)
+    wrong = problems(settings.admin(), settings.partitions)
+    if wrong:
+        raise BrokerError("; ".join(wrong))
+
+
+def problems(config: dict[str, Any], partitions: int) -> list[str]:
     """What is wrong with the topics of a broker, a line each."""
     admin = client(config)
     known = partition_counts(admin, config["bootstrap.servers"])
@@ -86,9 +96,7 @@ def problems(config: dict[str, Any], partitions: int, *, check_settings: bool = 
             found.append(f"topic {topic.name} is missing: create it with {wanted} partitions, {_words(topic)}")
         elif known[topic.name] != wanted:
             found.append(f"topic {topic.name} has {known[topic.name]} partitions: {wanted} are needed")
-    if check_settings:
-        found += _settings_problems(admin, [topic for topic in CATALOGUE if topic.name in known])
-    return found
+    return found + _settings_problems(admin, [topic for topic in CATALOGUE if topic.name in known])
 
 
 def _words(topic: Topic) -> str:

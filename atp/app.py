@@ -28,17 +28,8 @@ class Application(faust.App):
 
     async def on_first_start(self) -> None:
         """Create what is missing, check what is there."""
-        await asyncio.to_thread(check_topics)
+        await asyncio.to_thread(admin.prepare, config)
         await super().on_first_start()
-
-
-def check_topics() -> None:
-    """Create the missing topics if the settings allow it; raise BrokerError if any is not as it should be."""
-    if config.create_topics:
-        admin.ensure(config.admin(), config.partitions, config.replication)
-    wrong = admin.problems(config.admin(), config.partitions, check_settings=False)
-    if wrong:
-        raise admin.BrokerError("; ".join(wrong))
 
 
 app: Any = Application(

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from atp.domain.facts import DAMAGES_TOPIC, RECEIPTS_TOPIC, RESERVATIONS_TOPIC, STOCK_TOPIC
+from atp.lane.settings import changelog_config
 
 DAY_MS = 86_400_000
 
@@ -35,10 +36,13 @@ class Topic(NamedTuple):
     compacted: bool = False
     co_partitioned: bool = True
     retention_ms: int = 14 * DAY_MS
+    changelog: bool = False
 
     @property
     def settings(self) -> dict[str, str]:
         """Topic configuration as the broker takes it."""
+        if self.changelog:
+            return changelog_config()
         if self.compacted:
             return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.5"}
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
@@ -87,7 +91,13 @@ DEAD_LETTERS = Topic(
     retention_ms=30 * DAY_MS,
 )
 CHANGELOG = Topic(
-    "atp-sku-changelog", Role.INTERNAL, "table and row key", "the lane, own partition", "the lane", True
+    "atp-sku-changelog",
+    Role.INTERNAL,
+    "table and row key",
+    "the lane, own partition",
+    "the lane",
+    True,
+    changelog=True,
 )
 
 FACT_TOPICS = (STOCK, RESERVATIONS, RECEIPTS, DAMAGES)

@@ -39,13 +39,9 @@ def run(log_level: str) -> None:
         raise WrongUseError(f"--log-level = {log_level!r}: allowed are {', '.join(LOG_LEVELS)}")
     config = checked_settings()
     try:
-        if config.create_topics:
-            admin.ensure(config.admin(), config.partitions, config.replication)
-        wrong = admin.problems(config.admin(), config.partitions)
+        admin.prepare(config)
     except admin.BrokerError as error:
         raise CommandError(str(error)) from None
-    if wrong:
-        raise CommandError("; ".join(wrong))
     make_folder(config)
     command = faust_command(log_level)
     os.execv(command[0], command)

@@ -9,7 +9,6 @@ import asyncio
 import time
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 from mode import Service
 
@@ -33,14 +32,6 @@ from atp.lane.world import World
 
 R = TypeVar("R")
 logger = structlog.get_logger("atp.lane")
-
-
-class TopicSpec(msgspec.Struct, frozen=True):
-    """A topic the lane needs; the topic catalogue creates it."""
-
-    name: str
-    partitions: int
-    config: dict[str, str]
 
 
 class Lane:
@@ -70,7 +61,7 @@ class Lane:
             settings=settings, log=None, stores=self.stores,  # type: ignore[arg-type] # set when it starts
             clock=clock or SystemClock(), spawn=AsyncioSpawn(), pipeline=_Agents(self), views=Views(),
             inputs=inputs, stages=stages, final_stage=final_stage or stages[-1],
-            changelog_topic=self.changelog_topic.name,
+            changelog_topic=self.changelog_topic,
             wall_ms=lambda: time.time_ns() // 1_000_000, on_trouble=self._on_trouble,
         )  # fmt: skip
         app.service(_service_of(self))
@@ -78,14 +69,9 @@ class Lane:
     # -- declaring
 
     @property
-    def changelog_topic(self) -> TopicSpec:
-        """One compacted topic for all tables; key = two-byte table id + encoded key."""
-        config = {
-            "cleanup.policy": "compact",
-            "delete.retention.ms": str(self.settings.delete_retention_ms),
-            "max.message.bytes": str(self.settings.max_message_bytes),
-        }
-        return TopicSpec(f"{self.full_name}-changelog", self.settings.partitions, config)
+    def changelog_topic(self) -> str:
+        """The one compacted topic for all tables; key = two-byte table id + encoded key."""
+        return f"{self.full_name}-changelog"
 
     def stage(self, name: str) -> StageChannel:
         """The channel an agent of this stage subscribes to."""

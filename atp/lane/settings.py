@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+MAX_MESSAGE_BYTES = 1_048_576
+DELETE_RETENTION_MS = 86_400_000
+
 Guarantee = Literal["auto", "exactly_once", "at_least_once"]
 
 
@@ -41,8 +44,8 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     call_timeout_s: float = 10.0  # every protocol call; below the transaction timeout
     retry_pause_s: float = 0.2
     retry_pause_max_s: float = 5.0
-    max_message_bytes: int = 1_048_576
-    delete_retention_ms: int = 86_400_000  # of the changelog topic
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    delete_retention_ms: int = DELETE_RETENTION_MS  # of the changelog topic
 
     store_cache_bytes: int = 64 << 20  # block cache shared by all tasks of the worker
     store_write_buffer_bytes: int = 8 << 20  # per task
@@ -55,3 +58,12 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     def batch_bytes(self) -> int:
         """Size up to which a record batch is filled."""
         return self.max_message_bytes * 9 // 10
+
+
+def changelog_config() -> dict[str, str]:
+    """Topic configuration that a changelog needs: compacted, tombstones kept for a worker that was long away."""
+    return {
+        "cleanup.policy": "compact",
+        "delete.retention.ms": str(DELETE_RETENTION_MS),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+    }

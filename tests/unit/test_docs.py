@@ -11,6 +11,7 @@ import pytest
 from atp.lane import errors
 from docs import generate
 
+RUNBOOKS = [f"runbooks/{path.name}" for path in (generate.ROOT / "runbooks").glob("*.md")]
 PAGES = [
     "README.md",
     "CHANGELOG.md",
@@ -18,10 +19,11 @@ PAGES = [
     "docs/architecture.md",
     "docs/decisions.md",
     "docs/settings.md",
-    "runbooks/README.md",
+    *RUNBOOKS,
 ]
-WITH_COMMANDS = ["README.md", "runbooks/README.md", "CHANGELOG.md"]
+WITH_COMMANDS = ["README.md", *RUNBOOKS, "CHANGELOG.md"]
 LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
+FENCED = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(atp [a-z][^`]*)`")
 
 
@@ -32,10 +34,11 @@ def page(name: str) -> str:
 
 def command_lines(name: str) -> Iterator[list[str]]:
     """What a page tells people to run: the words after `atp`, from inline code and code blocks."""
-    text = generate.BLOCK.sub("", page(name))
+    text = generate.BLOCK.sub("", page(name)).replace("\\\n", " ")
     for found in INLINE.findall(text):
         yield shlex.split(found)[1:]
-    for line in text.splitlines():
+    fenced = [line for block in FENCED.findall(text) for line in block.splitlines()]
+    for line in [f"    {line}" for line in fenced] + text.splitlines():
         words = shlex.split(line, comments=True) if re.match(r"^(    |\[|[A-Z_]+=|\.venv/bin/atp )", line) else []
         names = ["" if "=" in word else word.rpartition("/")[2] for word in words]
         if "atp" in names:
