@@ -21,17 +21,14 @@ from atp.domain.nodes import parse_node
 from atp.domain.policy import parse_policy
 from atp.domain.record import comparable, content_bytes, record_bytes, record_key
 from atp.domain.refusals import Refusal
-from atp.domain.times import HOUR_MS, rfc3339
+from atp.domain.times import rfc3339
 from atp.lane.keys import partition_of
 from atp.sources.retail_outbox import Record
 from atp.sources.retail_world import REGIONS, SOURCES
 from atp.topics import HEARTBEATS, NODES, POLICIES
 
 CHUNK, PACED_CHUNK = 500, 20
-# Facts of different topics meet at the worker at different times. What is under way must therefore span less
-# than the journal window (72 h), or a fast replay itself would make facts too old.
-AHEAD_MS = 60 * HOUR_MS
-AHEAD_FACTS = 100_000
+AHEAD_FACTS = 100_000  # under way: what a worker reads ahead is memory, and lag
 LOOK_S = 0.05
 FLUSH_S = 60.0
 Comparable = dict[str, dict[str, Any]]
@@ -112,7 +109,6 @@ class Replay:
         self.waited_s = 0.0
         self.samples: list[deque[Sample]] = [deque() for _ in range(config.partitions)]
         self.counts = {(topic, p): 0 for topic in FACT_TYPES for p in range(config.partitions)}
-        self._under_way: deque[tuple[int, dict[clients.Place, int]]] = deque()
         self._looked_s = self._began_s = 0.0
 
     @property
@@ -145,9 +141,7 @@ class Replay:
         return False
 
     def _too_far_ahead(self) -> bool:
-        if self.facts - self.consumed > AHEAD_FACTS:
-            return True
-        return bool(self._under_way) and self.replay_ms - self._under_way[0][0] > AHEAD_MS
+        return self.facts - self.consumed > AHEAD_FACTS
 
     def look(self) -> None:
         """See how far the workers have come; not more often than is useful."""
@@ -156,8 +150,6 @@ class Replay:
         self._looked_s = time.monotonic()
         found = clients.committed(self._group, self.counts)
         self.consumed = sum(max(0, at) for at in found.values())
-        while self._under_way and all(found[place] >= at for place, at in self._under_way[0][1].items()):
-            self._under_way.popleft()
 
     def _send(self, chunk: list[Record], now_s: float) -> None:
         if not chunk:
@@ -176,7 +168,6 @@ class Replay:
         self.start_ms = self.start_ms or chunk[0][3]
         self.sent += len(chunk)
         self._producer.poll(0)
-        self._under_way.append((chunk[0][3], dict(counts)))
 
     def finish(self) -> int:
         """Let every source say that it has sent all; answer the replay's last instant."""

@@ -61,10 +61,13 @@ class Buffer:
             self.fail(DiscontinuityError(f"{chunk.topic} continued at {chunk.start}, not at {topic.expected}"))
             return
         topic.expected = chunk.next
-        topic.end = max(topic.end, chunk.end)
         if not chunk.records:
+            topic.end = chunk.end
             topic.skip_to(chunk.next)
+            if not topic.behind and self.ready():  # it held others back
+                self.arrived.set()
             return
+        topic.end = max(topic.end, chunk.end)
         order = list(accumulate([r.timestamp_ms for r in chunk.records], max, initial=topic.last_ms))[1:]
         topic.last_ms = order[-1]
         topic.count += len(order)

@@ -30,10 +30,11 @@ NOTHING = TopicPartition("", 0)
 class _Feed:
     """Delivery of one topic-partition to one sink."""
 
-    __slots__ = ("next", "paused", "sink")
+    __slots__ = ("next", "paused", "polled_ms", "sink")
 
     def __init__(self, position: int, sink: Sink) -> None:
         self.next = position
+        self.polled_ms: int | None = None  # when the broker last answered a fetch
         self.sink = sink
         self.paused = False
 
@@ -143,18 +144,31 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
             return
         starts = {tp: await self.consumer.position(tp) for tp in feeds}
         got = await self.consumer.getmany(*feeds, timeout_ms=POLL_TIMEOUT_MS, max_records=POLLED_AT_ONCE)
+        whole = sum(map(len, got.values())) < POLLED_AT_ONCE  # else fetched records may wait for the next poll
         for tp, feed in feeds.items():
             if self._feeds.get(tp) is not feed:
                 self._put_back(tp, got)
                 continue
             position = await self.consumer.position(tp)
-            if position == starts[tp]:
-                continue
-            end = self.consumer.last_stable_offset(tp) or position
-            records = to_records(got.get(tp, []))
-            feed.sink.deliver(Chunk(tp.topic, tp.partition, starts[tp], position, end, records))
+            chunk = self._chunk(tp, starts[tp], position, got.get(tp, []), whole)
+            if chunk is not None:
+                feed.sink.deliver(chunk)
         # Collect for a moment: fewer, larger polls cost less.
         await asyncio.sleep(self._settings.poll_interval_ms / 1000)
+
+    def _chunk(self, tp: TopicPartition, start: int, position: int, found: list[Any], whole: bool) -> Chunk | None:
+        """What a poll has told of a topic-partition; None when the broker did not answer for it.
+
+        What brought records may hold more, whatever end the broker named (the embedded one names it too low, and a
+        paused topic's is old): only an answer without records says that there are none.
+        """
+        feed, polled_ms = self._feeds[tp], self.consumer.last_poll_timestamp(tp)
+        if position == start and (not whole or polled_ms == feed.polled_ms):
+            return None
+        feed.polled_ms = polled_ms
+        end = self.consumer.last_stable_offset(tp) or 0
+        least = position if position == start else position + 1
+        return Chunk(tp.topic, tp.partition, start, position, max(end, least), to_records(found))
 
     async def _await_feeds(self) -> None:
         self._attached.clear()

@@ -55,6 +55,28 @@ def test_a_backlog_holds_the_other_topic_back() -> None:
     assert [r.timestamp_ms for r in b.take(100)] == [70] * 8 + [500]
 
 
+def test_an_end_that_grew_without_records_holds_the_other_back() -> None:
+    """A topic that looked drained counts as behind again once the broker names a later end."""
+    b = buffer(skew_ms=100)
+    b.deliver(chunk("a", 0, [10]))
+    b.deliver(chunk("a", 1, [], end=5))
+    b.deliver(chunk("b", 0, [20, 500]))
+    assert [r.timestamp_ms for r in b.take(100)] == [10, 20]
+
+
+def test_an_answer_without_records_lets_the_other_go() -> None:
+    """A topic that might have had more, and has not, holds nobody back; the task is woken."""
+    b = buffer(skew_ms=100)
+    b.deliver(chunk("a", 0, [10], end=2))
+    b.deliver(chunk("b", 0, [500]))
+    assert [r.timestamp_ms for r in b.take(100)] == [10]
+    b.arrived.clear()
+    b.deliver(chunk("a", 1, [], end=1))
+    assert b.arrived.is_set()
+    assert [r.timestamp_ms for r in b.take(100)] == [500]
+    assert b.lag() == {"a": 0, "b": 0}
+
+
 def test_gaps_and_markers_move_the_offset() -> None:
     """The offset to commit is the position after the poll, not the last record's plus one."""
     b = buffer()
