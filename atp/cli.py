@@ -103,6 +103,50 @@ def tasks_resume(
     command.resume(lane, partition, sys.stdout)
 
 
+letters = typer.Typer(help="What was refused, and its replay.", no_args_is_help=True)
+app.add_typer(letters, name="dead-letters")
+Ids = Annotated[list[str] | None, typer.Option("--id", help="topic/partition/offset; may be repeated.")]
+OfTopic = Annotated[str | None, typer.Option("--topic", help="Only what came from this topic.")]
+OfReason = Annotated[str | None, typer.Option("--reason", help="Only this reason code.")]
+Since = Annotated[str | None, typer.Option("--since", help="Only letters written since this RFC 3339 instant.")]
+
+
+@letters.command("list")
+def dead_letters_list(
+    ids: Ids = None,
+    topic: OfTopic = None,
+    reason: OfReason = None,
+    since: Since = None,
+    each: Annotated[bool, typer.Option("--each", help="Every letter with its value.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 1 when there is one.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Dead letters by topic and reason, with first and last seen."""
+    from atp.commands import dead_letters as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    selection = command.Selection.of(ids or [], topic, reason, since)
+    command.list_letters(selection, each, check, as_json, sys.stdout)
+
+
+@letters.command("replay")
+def dead_letters_replay(
+    ids: Ids = None,
+    topic: OfTopic = None,
+    reason: OfReason = None,
+    since: Since = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge every letter, send nothing.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused records again, unchanged and with their event id, once they are good."""
+    from atp.commands import dead_letters as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.replay(command.Selection.of(ids or [], topic, reason, since), dry_run, as_json, sys.stdout)
+
+
 @app.command()
 def explain(
     sku: Annotated[str, typer.Argument(metavar="SKU")],

@@ -94,8 +94,16 @@ def topics_table() -> str:
 
 
 def commands() -> dict[str, Any]:
-    """The commands of the program by name."""
-    return dict(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    """The commands of the program by name, those of a group as `group command`."""
+    return dict(_flat(typer.main.get_command(cli.app), ""))
+
+
+def _flat(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _flat(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
 
 
 def options_of(command: Any) -> list[str]:
@@ -116,7 +124,8 @@ def commands_table() -> str:
     for name, command in sorted(found.items()):
         taken = " ".join(word if word[0] != "-" else f"[{word}]" for word in options_of(command))
         rows.append([f"`atp {name}{' ' + taken if taken else ''}`", (command.help or "").split("\n")[0]])
-    missing = [f"`atp {name}`" for name in CONTRACT if name not in found]
+    groups = {name.partition(" ")[0] for name in found}
+    missing = [f"`atp {name}`" for name in CONTRACT if name not in groups]
     text = markdown(["command", "does"], rows)
     if missing:
         text += "\n" + textwrap.fill(f"Not built yet: {', '.join(missing)}.", 118) + "\n"

@@ -74,6 +74,15 @@ def task_failed(product: Product) -> Words:
     return {"LANE": "sku", "PARTITION": product.partition(SKU)}
 
 
+def dead_letters(product: Product) -> Words:
+    """A producer partitions by another hash, so that a count lies where nobody looks for it."""
+    healthy(product)
+    line = {"key": SKU, **count("c2", "11:00:00.000", 70)}
+    product.publish(line, partition=1 - int(product.partition(SKU)))
+    product.await_good("! atp dead-letters list --check")
+    return {"REASON": "WRONG_PARTITION", "SKU": SKU, "REGION": REGION, "SELLABLE": "70"}
+
+
 def wrong_policy(product: Product) -> Words:
     """A safety stock of a hundred thousand is rolled out over everything."""
     healthy(product)
@@ -169,6 +178,7 @@ def now() -> str:
 DEGRADATIONS = {
     "broker-down": Degradation(broker_down, kafka=True),
     "control-document-refused": Degradation(control_document_refused),
+    "dead-letters": Degradation(dead_letters),
     "disk-full": Degradation(disk_full),
     "release-rollback": Degradation(release_rollback),
     "source-silent": Degradation(source_silent),

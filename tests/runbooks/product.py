@@ -155,15 +155,15 @@ class Product:
 
     # -- facts
 
-    def publish(self, *lines: Line) -> None:
-        """Send lines of any topic as their sources would, without a check."""
+    def publish(self, *lines: Line, **where: int) -> None:
+        """Send lines of any topic as their sources would, without a check; `where`: to this partition."""
         producer = Producer(
             {"bootstrap.servers": self.broker.bootstrap, "partitioner": "murmur2_random", "log_level": 0}
         )
         for line in lines:
             value = line["value"]
             encoded = value.encode() if isinstance(value, str) else json.dumps(value).encode()
-            producer.produce(line["topic"], encoded, line["key"].encode())
+            producer.produce(line["topic"], encoded, line["key"].encode(), **where)
         assert producer.flush(20) == 0
 
     def partition(self, sku: str) -> str:
