@@ -11,7 +11,7 @@ from atp.lane.batch import Batch
 from atp.lane.clock import ReplayClock
 from atp.lane.keys import LOCAL_KEY
 from atp.lane.manager import Manager
-from atp.lane.memory import InlineSpawn, MemoryBroker, MemoryLog, MemoryStores
+from atp.lane.memory import InlineSpawn, MemoryBroker, MemoryLog, MemoryStores, stepped
 from atp.lane.settings import LaneSettings
 from atp.lane.table import Table
 from atp.lane.views import Views
@@ -64,7 +64,7 @@ class Worker:
         self.crash_at = crash_at
         self.fail_at: dict[int, Exception] = {}
         self.clock = ReplayClock(1)
-        self.log = MemoryLog(broker, "sim", INPUTS, self._step, transactional=transactional)
+        self.log = MemoryLog(broker, "sim", INPUTS, stepped(self._step), transactional=transactional)
         self.counts: Table[Count] = Table("counts", Count)
         self.views = Views()
         self.seen: list[tuple[str, Any]] = []
@@ -124,6 +124,7 @@ class Worker:
         """Gone at once: nothing is flushed, finished or aborted."""
         self.crashed.set()
         self.log.crash()
+        self.stores.crash()
         running = [task._run for task in self.manager.tasks.values() if task._run is not None]
         for task in [*running, self._follower]:
             if task is not None:
