@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from atp.lane.deadline import within
 from atp.lane.errors import RefusedError, TransientError
 from atp.lane.keys import LOCAL_KEY, META_KEY
 from atp.lane.meta import LAYOUT, Local, Meta, decode_local, decode_meta, encode_local
@@ -33,11 +34,11 @@ class Recovery:
 
     async def run(self, end: int) -> Meta:
         """Bring the store up to the captured end; the metadata row found there."""
-        world, topic = self._world, self._world.changelog_topic
-        identity = await world.log.identity(topic)
+        world, topic, deadline_s = self._world, self._world.changelog_topic, self._world.settings.call_timeout_s
+        identity = await within(deadline_s, world.log.identity(topic))
         if identity.partitions != world.settings.partitions:
             raise RefusedError(f"{topic} has {identity.partitions} partitions, not {world.settings.partitions}")
-        start = (await world.log.bounds(topic, self._partition)).start
+        start = (await within(deadline_s, world.log.bounds(topic, self._partition))).start
         await self._open(identity, Bounds(start, end))
         assert self.local is not None
         self.progress = Restore(started_s=self._now_s(), position=self.local.position, end=end)
@@ -88,7 +89,8 @@ class Recovery:
 
     async def _follow(self, topic: str, end: int) -> None:
         assert self.local is not None
-        reader = await self._world.log.open_reader({(topic, self._partition): self.local.position})
+        at = {(topic, self._partition): self.local.position}
+        reader = await within(self._world.settings.call_timeout_s, self._world.log.open_reader(at))
         try:
             await self._read_to(reader, topic, end)
         finally:

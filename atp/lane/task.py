@@ -23,7 +23,8 @@ from typing import TypeVar
 
 from atp.lane.batch import TaskTables, Turn, final_batches, slices
 from atp.lane.buffer import Buffer
-from atp.lane.errors import FencedError, LaneError, TransientError
+from atp.lane.deadline import within
+from atp.lane.errors import FencedError, LaneError, RefusedError, TransientError
 from atp.lane.keys import META_KEY, Key
 from atp.lane.meta import LAYOUT, Meta, encode_meta
 from atp.lane.pace import Pace
@@ -65,6 +66,7 @@ class Task:
         self._nudge = asyncio.Event()
         self._resume = asyncio.Event()
         self._verify = False
+        self._doubted: str | None = None  # what was refused once
         self._stopping = False
         self._run: asyncio.Task[None] | None = None
         self._pace = Pace(world.settings.commit_interval_ms, world.settings.tick_interval_ms)
@@ -149,15 +151,30 @@ class Task:
         self._open_tables()
 
         transactional = self._writer.transactional
-        positions = start_positions(self.meta, self._committed, bounds, world.settings, transactional)
+        try:
+            positions = start_positions(self.meta, self._committed, bounds, world.settings, transactional)
+        except RefusedError as error:
+            self._look_again(error)
+            raise
+        self._doubted = None
         ends = {topic: bounds[topic].end for topic in positions}
         self._buffer = Buffer(positions, ends, world.settings.buffer_records, world.settings.max_skew_ms)
         await self._call(world.log.attach(partition, positions, self._buffer))
 
         self.state = TaskState.WAITING
-        await world.views.wait_for(self.meta.views)
+        await world.views.wait_for(self.meta.views, world)
         self._verify = False
         self.state = TaskState.RUNNING
+
+    def _look_again(self, error: RefusedError) -> None:
+        """Refuse only what a second take-over finds as well.
+
+        Another owner may have fenced us while we restored: then the changelog has what it committed, and the
+        offsets were read before.
+        """
+        if self._doubted != str(error):
+            self._doubted = str(error)
+            raise FencedError(f"perhaps another owner committed meanwhile: {error}") from error
 
     def _check_partitions(self, found: list[TopicIdentity]) -> None:
         for topic, identity in zip(self.world.inputs, found, strict=True):
@@ -171,6 +188,8 @@ class Task:
     def _open_tables(self) -> None:
         world, store = self.world, self.recovery.store
         assert store is not None
+        # Wake times of a turn that was dropped may name keys that do not exist; the sweep sets those that count.
+        self._wakes = Wakes()
         pairs = [(table, table.open(store, world.settings.cached_rows)) for table in world.tables]
         self._tables = TaskTables(pairs, self._wakes)
         self._sweep = Sweep(world.sweep_table.id, store) if world.sweep_table is not None else None
@@ -189,13 +208,8 @@ class Task:
             if self._verify:
                 await self._verify_ownership()
             turn = self._begin_turn()
-            try:
-                await self._process(turn)
-                await self._commit(turn)
-            except BaseException:
-                for key in turn.due:  # what they set is dropped with this turn; their time has still come
-                    self._wakes.set(key, turn.now_ms)
-                raise
+            await self._process(turn)
+            await self._commit(turn)
 
     async def _verify_ownership(self) -> None:
         committed = await self._call(self.world.log.committed(self.partition))
@@ -357,11 +371,7 @@ class Task:
 
     async def _call(self, awaitable: Awaitable[T]) -> T:
         """Every protocol call has a deadline below the transaction timeout."""
-        try:
-            async with asyncio.timeout(self.world.settings.call_timeout_s):
-                return await awaitable
-        except TimeoutError as error:
-            raise TransientError("the broker did not answer in time") from error
+        return await within(self.world.settings.call_timeout_s, awaitable)
 
     async def _let_go(self) -> None:
         """Throw away the producer, the input and every row that is not committed."""

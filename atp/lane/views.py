@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
+from atp.lane.deadline import within
 from atp.lane.errors import RefusedError, TransientError
 from atp.lane.ports import Chunk, Log
 
@@ -55,6 +57,10 @@ class View:
         self.positions[chunk.partition] = chunk.next
         return bool(chunk.records)
 
+    def reaches(self, positions: list[int]) -> bool:
+        """Whether it stands at these positions or beyond."""
+        return all(have >= need for need, have in zip(positions, self.positions, strict=False))
+
     def notify(self) -> None:
         """Tell the listeners."""
         for listener in self._listeners:
@@ -83,32 +89,41 @@ class Views:
         """Where each view stands, per partition."""
         return {topic: list(view.positions) for topic, view in self.views.items()}
 
-    async def wait_for(self, needed: Mapping[str, list[int]]) -> None:
-        """Return once the views are loaded and not older than `needed`."""
+    async def wait_for(self, needed: Mapping[str, list[int]], world: World) -> None:
+        """Return once the views are loaded and not older than `needed`; refuses if they never can be."""
         async with self._moved:
             await self._moved.wait_for(lambda: self.ready)
         for topic, positions in needed.items():
             view = self.views.get(topic)
-            if view is not None and any(n > h for n, h in zip(positions, view.positions, strict=False)):
-                raise RefusedError(
-                    f"control topic {topic} stands at {view.positions}, but this state was computed with "
-                    f"{positions}: the topic was truncated or recreated"
-                )
+            if view is not None and not view.reaches(positions):
+                await self._check_end(view, positions, world)
+                async with self._moved:
+                    await self._moved.wait_for(partial(view.reaches, positions))
+
+    async def _check_end(self, view: View, positions: list[int], world: World) -> None:
+        """Another worker may have read further than we have by now; further than the end nobody has."""
+        deadline_s = world.settings.call_timeout_s
+        ends = [(await within(deadline_s, world.log.bounds(view.topic, p))).end for p in range(len(view.positions))]
+        if any(need > end for need, end in zip(positions, ends, strict=False)):
+            raise RefusedError(
+                f"control topic {view.topic} ends at {ends}, but this state was computed with {positions}: "
+                "the topic was truncated or recreated"
+            )
 
     async def follow(self, world: World) -> None:
         """Load, then follow for ever; after an error go on from where the views stand."""
         while True:
             try:
-                await self._follow(world.log)
+                await self._follow(world.log, world.settings.call_timeout_s)
             except TransientError as error:
                 self.error = repr(error)
                 await asyncio.sleep(world.settings.retry_pause_s)
 
-    async def _follow(self, log: Log) -> None:
+    async def _follow(self, log: Log, deadline_s: float) -> None:
         ends = {}
         for topic, view in self.views.items():
-            count = (await log.identity(topic)).partitions
-            bounds = [await log.bounds(topic, p) for p in range(count)]
+            count = (await within(deadline_s, log.identity(topic))).partitions
+            bounds = [await within(deadline_s, log.bounds(topic, p)) for p in range(count)]
             if not view.positions:
                 view.positions = [b.start for b in bounds]
             ends.update({(topic, p): bounds[p].end for p in range(count)})
@@ -116,20 +131,23 @@ class Views:
             await self._announce()
             return await asyncio.Event().wait()  # type: ignore[return-value] # no views: nothing to follow
         at = {(topic, p): self.views[topic].positions[p] for topic, p in ends}
-        reader = await log.open_reader(at)
+        reader = await within(deadline_s, log.open_reader(at))
         try:
             while True:
                 if not self.ready and all(reader.position(*tp) >= end for tp, end in ends.items()):
                     await self._announce()
-                self._apply(await reader.read(FOLLOW_TIMEOUT_MS))
+                await self._apply(await reader.read(FOLLOW_TIMEOUT_MS))
                 self.error = None
         finally:
             await reader.close()
 
-    def _apply(self, chunks: list[Chunk]) -> None:
+    async def _apply(self, chunks: list[Chunk]) -> None:
         changed = {chunk.topic for chunk in chunks if self.views[chunk.topic].apply(chunk)}
         for topic in sorted(changed):
             self.views[topic].notify()
+        if chunks:
+            async with self._moved:
+                self._moved.notify_all()
 
     async def _announce(self) -> None:
         async with self._moved:
