@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
+SOAK_MINUTES ?= 60
+SOAK_SEED ?= 1000000
 
-.PHONY: setup demo test check quick broker bench lock clean
+.PHONY: setup demo test check quick simulation soak broker bench lock clean
 
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -25,11 +27,17 @@ check: setup ## format, lint, types
 quick: setup ## tests without a broker
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/lane -m "not kafka and not slow"
 
+simulation: setup ## thousands of simulated runs of the lane, each with its own faults
+	WORKERS=$(WORKERS) $(BIN)/pytest -q tests/simulation
+
+soak: setup ## hours of it: SOAK_MINUTES of new seeds from SOAK_SEED on
+	WORKERS=$(WORKERS) $(BIN)/python -m tests.simulation $(SOAK_SEED) --minutes $(SOAK_MINUTES) --table
+
 broker: setup ## tests on the embedded broker and on real Apache Kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/lane -m "not slow"
 
 test: check ## everything that must pass, the fast part first
-	$(MAKE) quick
+	$(MAKE) quick simulation
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks
 	$(BIN)/pytest -q tests/lane -m kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
