@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from atp.settings import Settings
 from atp.topics import CATALOGUE, Topic
 
-TIMEOUT_S = 10.0
+TIMEOUT_S, ATTEMPT_S = 10.0, 2.0
+REFUSALS = {
+    KafkaError._AUTHENTICATION: "the broker does not accept user and password: see ATP_SASL_USERNAME, "
+    "ATP_SASL_PASSWORD, ATP_SASL_MECHANISM",
+    KafkaError._SSL: "no secure connection: see ATP_SSL_CAFILE, ATP_SSL_CERTFILE, ATP_SECURITY_PROTOCOL",
+}
 
 
 class BrokerError(Exception):
     """The broker cannot be reached, or its topics are not as the catalogue says."""
 
 
-def client(config: dict[str, Any]) -> AdminClient:
-    """An admin client that says nothing by itself."""
-    return AdminClient({**config, "log_level": 0, "socket.timeout.ms": 5000}, logger=silent_logger())
+class Admin(AdminClient):  # type: ignore[misc] # confluent_kafka is untyped
+    """An admin client that says nothing by itself, but knows why a connection was refused."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.refusal = ""
+        options = {"log_level": 0, "socket.timeout.ms": 5000, "error_cb": self._on_error}
+        super().__init__({**config, **options}, logger=silent_logger())
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            self.refusal = REFUSALS[error.code()]
+
+
+def client(config: dict[str, Any]) -> Admin:
+    """An admin client; BrokerError when the connection settings cannot be used."""
+    try:
+        return Admin(config)
+    except KafkaException as error:
+        raise BrokerError(f"connection settings cannot be used: {error.args[0].str()}") from None
 
 
 def silent_logger() -> Any:
@@ -32,13 +54,20 @@ def silent_logger() -> Any:
     return logger
 
 
-def partition_counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
-    """Partitions by topic."""
-    try:
-        metadata = admin.list_topics(timeout=TIMEOUT_S)
-    except KafkaException as error:
-        raise BrokerError(f"no broker answers at {bootstrap}: {error.args[0].str()}") from None
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+def partition_counts(admin: Admin, bootstrap: str) -> dict[str, int]:
+    """Partitions by topic; BrokerError tells why there is no answer, at once when the connection was refused."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            metadata = admin.list_topics(timeout=ATTEMPT_S)
+        except KafkaException as error:
+            admin.poll(0)  # lets the client tell its errors
+            if admin.refusal:
+                raise BrokerError(f"{bootstrap}: {admin.refusal}") from None
+            if time.monotonic() > deadline:
+                raise BrokerError(f"no broker answers at {bootstrap}: {error.args[0].str()}") from None
+        else:
+            return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
 def partitions_of(topic: Topic, partitions: int) -> int:

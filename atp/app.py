@@ -12,7 +12,7 @@ from typing import Any
 
 import faust
 
-from atp import admin, settings, topics
+from atp import admin, settings, topics, wire
 from atp.lane.clock import ReplayClock, SystemClock
 from atp.lane.ports import Clock
 from atp.lane.service import Lane
@@ -35,6 +35,7 @@ class Application(faust.App):
 app: Any = Application(
     "atp",
     broker=f"kafka://{config.bootstrap.replace(',', ';kafka://')}",
+    broker_credentials=wire.faust(config),
     datadir=str(config.data_dir / "faust"),
     store="memory://",
     web_enabled=config.web_port > 0,

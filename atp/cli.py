@@ -81,6 +81,21 @@ def doctor(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def acls(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="worker, channel, finance, ops, or a source.")],
+    principal: Annotated[str | None, typer.Option(help="User:NAME on the broker; else the role's name.")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Create them at the broker.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a role may do on the broker, as kafka-acls commands, made from the catalogue of topics."""
+    from atp.commands import acls as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.run(role, principal, apply, as_json, sys.stdout)
+
+
+@app.command()
 def status(as_json: AsJson = False) -> None:
     """What the workers say of their tasks: state, lag, restore progress. Asks ATP_WORKERS."""
     from atp.commands import status as command

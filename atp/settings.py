@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from atp import wire
 from atp.domain.intake import Horizons
 from atp.lane import LaneSettings
 from atp.topics import DEAD_LETTERS
@@ -58,8 +60,11 @@ class Settings(BaseSettings):
         "SCRAM-SHA-512", description="with SASL: how clients prove who they are"
     )
     sasl_username: str | None = Field(None, description="with SASL: the user")
-    sasl_password: SecretStr | None = Field(None, description="with SASL: the password; never logged")
-    ssl_cafile: Path | None = Field(None, description="with SSL: certificates of the authorities to trust, PEM")
+    sasl_password: SecretStr | None = Field(None, description="with SASL: the password")
+    ssl_cafile: Path | None = Field(None, description="with SSL: authorities to trust, PEM; else the system's")
+    ssl_certfile: Path | None = Field(None, description="with SSL: certificate that this client shows, PEM")
+    ssl_keyfile: Path | None = Field(None, description="with SSL: key of that certificate, PEM; else in its file")
+    ssl_key_password: SecretStr | None = Field(None, description="with SSL: password of that key")
 
     @field_validator("bootstrap")
     @classmethod
@@ -88,29 +93,18 @@ class Settings(BaseSettings):
         """The retention horizons of the state."""
         return Horizons(self.journal_hours, self.memory_days, self.ambiguity_ms)
 
+    @model_validator(mode="after")
+    def _security(self) -> Self:
+        wire.check(self)
+        return self
+
     def admin(self) -> dict[str, Any]:
         """Connection settings in librdkafka's words."""
-        config: dict[str, Any] = {"bootstrap.servers": self.bootstrap, "security.protocol": self.security_protocol}
-        if self.security_protocol.startswith("SASL") and self.sasl_password is not None:
-            config |= {"sasl.mechanism": self.sasl_mechanism, "sasl.username": self.sasl_username}
-            config["sasl.password"] = self.sasl_password.get_secret_value()
-        if self.ssl_cafile is not None:
-            config["ssl.ca.location"] = str(self.ssl_cafile)
-        return config
+        return {"bootstrap.servers": self.bootstrap, **wire.librdkafka(self)}
 
     def client(self) -> dict[str, Any]:
         """Security settings in aiokafka's words."""
-        if self.security_protocol == "PLAINTEXT":
-            return {}
-        config: dict[str, Any] = {"security_protocol": self.security_protocol}
-        if self.security_protocol.startswith("SASL") and self.sasl_password is not None:
-            config |= {"sasl_mechanism": self.sasl_mechanism, "sasl_plain_username": self.sasl_username}
-            config["sasl_plain_password"] = self.sasl_password.get_secret_value()
-        if self.security_protocol.endswith("SSL"):
-            from aiokafka.helpers import create_ssl_context
-
-            config["ssl_context"] = create_ssl_context(cafile=self.ssl_cafile and str(self.ssl_cafile))
-        return config
+        return wire.aiokafka(self)
 
     def lane(self) -> LaneSettings:
         """The lane's own settings."""
@@ -139,10 +133,35 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings of the environment, or SettingsError with one clear line."""
+    """The settings of the environment, or SettingsError with one clear line; it never shows a secret."""
     try:
-        return Settings()  # type: ignore[call-arg] # pydantic's plugin-less mypy sees no defaults
+        return Settings(**_secrets())  # pydantic's plugin-less mypy sees no defaults
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "ATP_" + "_".join(str(part) for part in first["loc"]).upper()
+        if not first["loc"]:  # a rule about several settings: its input is all of them
+            raise SettingsError(str(first["ctx"]["error"])) from None
         raise SettingsError(f"{name} = {first['input']!r}: {first['msg']}") from None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting is a secret: never shown, and `ATP_…_FILE` may name the file that holds it."""
+    return SecretStr in get_args(Settings.model_fields[name].annotation)
+
+
+def _secrets() -> dict[str, Any]:
+    """Secrets that the environment gives by file, without the line end of the file."""
+    found: dict[str, Any] = {}
+    for name in filter(is_secret, Settings.model_fields):
+        variable = f"ATP_{name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if path is None:
+            continue
+        if variable in os.environ:
+            raise SettingsError(f"{variable} and {variable}_FILE: one of the two is allowed")
+        try:
+            found[name] = SecretStr(Path(path).read_text().rstrip("\r\n"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "no text"
+            raise SettingsError(f"{variable}_FILE = {path}: cannot be read ({reason})") from None
+    return found

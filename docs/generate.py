@@ -23,7 +23,7 @@ from atp import cli, topics
 from atp.domain.journal import TAIL_ENTRIES
 from atp.lane.marks import BUCKET_MARKS
 from atp.lane.spread import BUCKET_ROWS
-from atp.settings import Settings
+from atp.settings import Settings, is_secret
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/settings.md", "docs/architecture.md")
@@ -141,7 +141,10 @@ def settings_table() -> str:
         shown = str(field.default).lower() if isinstance(field.default, bool) else field.default
         default = "" if shown is None else f"`{shown}`"
         allowed = allowed_values(field.annotation, field.metadata)
-        rows.append([f"`ATP_{name.upper()}`", allowed, default, field.description or ""])
+        variable = f"`ATP_{name.upper()}`"
+        if is_secret(name):
+            variable += f" or `ATP_{name.upper()}_FILE`"
+        rows.append([variable, allowed, default, field.description or ""])
     return markdown(["variable", "allowed", "default", "meaning"], rows)
 
 

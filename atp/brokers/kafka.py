@@ -19,10 +19,10 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from atp.brokers.jars import MissingToolError, dependency_jars
 from atp.brokers.process import LOOPBACK, BrokerStartError, Child, free_ports, wait_until_ready
@@ -81,6 +81,47 @@ def java_command(jars: Path, main: str, heap_mb: int, *arguments: str) -> list[s
     return ["java", *flags, "-cp", f"{jars}/*", main, *arguments]
 
 
+class Security(NamedTuple):
+    """Two more listeners, SASL_SSL and SSL with client certificates, and an authorizer that grants nothing by itself.
+
+    The plain listener stays, for the nodes among themselves and whoever hands out the rights: it is the superuser.
+    """
+
+    certificate: str  # of the servers: key in PKCS #8, then the certificates, PEM
+    authority: str  # who signs the certificates of clients, PEM
+    users: Mapping[str, str]  # password by user, for SCRAM-SHA-512 and PLAIN
+
+    def properties(self, plain: str, sasl_port: int, ssl_port: int, folder: Path) -> dict[str, str]:
+        """Server properties; writes the certificates to the node's folder."""
+        (folder / "server.pem").write_text(self.certificate)
+        (folder / "authority.pem").write_text(self.authority)
+        users = " ".join(f'user_{user}="{password}"' for user, password in self.users.items())
+        modules = "org.apache.kafka.common.security"
+        sasl = "listener.name.sasl_ssl"
+        return {
+            "advertised.listeners": f"{plain},SASL_SSL://{LOOPBACK}:{sasl_port},SSL://{LOOPBACK}:{ssl_port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+            f"{sasl}.scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule required;",
+            f"{sasl}.plain.sasl.jaas.config": f"{modules}.plain.PlainLoginModule required {users};",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(folder / "server.pem"),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(folder / "authority.pem"),
+            "listener.name.ssl.ssl.client.auth": "required",
+            "ssl.principal.mapping.rules": "RULE:^.*CN=([^,]+).*$/$1/,DEFAULT",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+
+    def format_arguments(self) -> list[str]:
+        """SCRAM users, known from the first start on."""
+        found = []
+        for user, password in self.users.items():
+            found += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
+        return found
+
+
 class KafkaNode:
     """One server, broker and controller in one; it keeps its ports and its log folder over restarts."""
 
@@ -112,9 +153,9 @@ class KafkaNode:
         lines = [f"{name}={value}" for name, value in properties.items()]
         (self.folder / "server.properties").write_text("\n".join(lines) + "\n")
 
-    def format(self, cluster_id: str) -> subprocess.Popen[bytes]:
+    def format(self, cluster_id: str, more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start formatting the log folder."""
-        arguments = ["format", "-t", cluster_id, "-c", str(self.folder / "server.properties")]
+        arguments = ["format", "-t", cluster_id, "-c", str(self.folder / "server.properties"), *more]
         command = java_command(self._jars, "kafka.tools.StorageTool", 128, *arguments)
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -158,15 +199,22 @@ class KafkaCluster:
         nodes: how many servers, each broker and controller.
         heap_mb: Java heap of each; by default 512 for one node, 320 for several.
         properties: server properties that add to or replace `default_properties`.
+        security: also listen with TLS and SASL (one node), and grant nothing that no ACL allows.
     """
 
     transactions = True
     compaction = True
 
     def __init__(
-        self, nodes: int = 1, heap_mb: int | None = None, properties: Mapping[str, str] | None = None
+        self,
+        nodes: int = 1,
+        heap_mb: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        security: Security | None = None,
     ) -> None:
         self.size = nodes
+        self.security = security
+        self.sasl_port, self.ssl_port = free_ports(2) if security else (0, 0)
         self.heap_mb = heap_mb or (SINGLE_HEAP_MB if nodes == 1 else MULTI_HEAP_MB)
         self.properties = dict(properties or {})
         self.nodes: list[KafkaNode] = []
@@ -176,6 +224,16 @@ class KafkaCluster:
     def bootstrap(self) -> str:
         """`host:port,…` of all nodes."""
         return ",".join(node.bootstrap for node in self.nodes)
+
+    @property
+    def sasl_bootstrap(self) -> str:
+        """`host:port` of the SASL_SSL listener."""
+        return f"{LOOPBACK}:{self.sasl_port}"
+
+    @property
+    def ssl_bootstrap(self) -> str:
+        """`host:port` of the SSL listener that asks for a client certificate."""
+        return f"{LOOPBACK}:{self.ssl_port}"
 
     @property
     def pids(self) -> list[int]:
@@ -233,24 +291,30 @@ class KafkaCluster:
 
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
-        for tool in [node.format(cluster_id) for node in self.nodes]:
+        more = self.security.format_arguments() if self.security else []
+        for tool in [node.format(cluster_id, more) for node in self.nodes]:
             output, _ = tool.communicate()
             if tool.returncode:
                 raise BrokerStartError(f"Kafka storage could not be formatted:\n{output.decode()[-1500:]}")
 
     def _node_properties(self, node: KafkaNode, controllers: list[int]) -> dict[str, str]:
         voters = ",".join(f"{index + 1}@{LOOPBACK}:{port}" for index, port in enumerate(controllers))
-        controller = controllers[node.node_id - 1]
+        controller, plain = controllers[node.node_id - 1], f"PLAINTEXT://{node.bootstrap}"
+        secure: dict[str, str] = {}
+        if self.security:
+            secure = self.security.properties(plain, self.sasl_port, self.ssl_port, node.folder)
+        listeners = secure.get("advertised.listeners", plain)
         return {
             **default_properties(self.size),
             "process.roles": "broker,controller",
             "node.id": str(node.node_id),
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://{node.bootstrap},CONTROLLER://{LOOPBACK}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{node.bootstrap}",
+            "listeners": f"{listeners},CONTROLLER://{LOOPBACK}:{controller}",
+            "advertised.listeners": plain,
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(node.folder / "logs"),
+            **secure,
             **self.properties,
         }
 

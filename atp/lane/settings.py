@@ -54,6 +54,12 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     security: dict[str, Any] = {}  # security_protocol, ssl_context, sasl_…: passed to every aiokafka client
     admin: dict[str, Any] = {}  # the same for the librdkafka admin client, in its own words
 
+    def __repr__(self) -> str:
+        """Without the connection settings: they hold passwords."""
+        hidden = ("security", "admin")
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in hidden)
+        return f"LaneSettings({', '.join(shown)})"
+
     @property
     def batch_bytes(self) -> int:
         """Size up to which a record batch is filled."""
