@@ -5,7 +5,7 @@ WORKERS ?= 2
 SOAK_MINUTES ?= 60
 SOAK_SEED ?= 1000000
 
-.PHONY: setup demo test check quick simulation soak broker bench lock clean
+.PHONY: setup demo test check quick simulation mutations soak broker bench lock clean
 
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -25,10 +25,13 @@ check: setup ## format, lint, types
 	$(BIN)/mypy
 
 quick: setup ## tests without a broker
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/lane -m "not kafka and not slow"
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/lane tests/mutations -m "not kafka and not slow"
 
 simulation: setup ## thousands of simulated runs of the lane, each with its own faults
 	WORKERS=$(WORKERS) $(BIN)/pytest -q tests/simulation
+
+mutations: setup ## known bugs put back one at a time: every one must be noticed
+	$(BIN)/python -m tests.mutations --jobs $(WORKERS)
 
 soak: setup ## hours of it: SOAK_MINUTES of new seeds from SOAK_SEED on
 	WORKERS=$(WORKERS) $(BIN)/python -m tests.simulation $(SOAK_SEED) --minutes $(SOAK_MINUTES) --table
@@ -37,7 +40,7 @@ broker: setup ## tests on the embedded broker and on real Apache Kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/lane -m "not slow"
 
 test: check ## everything that must pass, the fast part first
-	$(MAKE) quick simulation
+	$(MAKE) quick simulation mutations
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks
 	$(BIN)/pytest -q tests/lane -m kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow

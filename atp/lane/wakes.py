@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 
+SPARE = 64  # superseded entries that are no reason yet to build the heap anew
+
 
 class Wakes:
     """The latest wake time set for a key is the one that counts."""
@@ -17,6 +19,9 @@ class Wakes:
         if self._at.get(key) != at_ms:
             self._at[key] = at_ms
             heapq.heappush(self._heap, (at_ms, key))
+            if len(self._heap) > 2 * len(self._at) + SPARE:
+                self._heap = [(at_ms, key) for key, at_ms in self._at.items()]
+                heapq.heapify(self._heap)
 
     def next_ms(self) -> int | None:
         """Earliest wake time."""

@@ -63,6 +63,8 @@ class Worker:
         self.crashed = asyncio.Event()
         self.crash_at = crash_at
         self.fail_at: dict[int, Exception] = {}
+        self.hold_at: int | None = None
+        self.released = asyncio.Event()
         self.clock = ReplayClock(1)
         self.log = MemoryLog(broker, "sim", INPUTS, stepped(self._step), transactional=transactional)
         self.counts: Table[Count] = Table("counts", Count)
@@ -83,6 +85,8 @@ class Worker:
             self.crashed.set()
         if self.crashed.is_set():
             await asyncio.Event().wait()
+        if number == self.hold_at:
+            await self.released.wait()
         if number in self.fail_at:
             raise self.fail_at[number]
         await asyncio.sleep(0)

@@ -152,6 +152,15 @@ def test_the_latest_wake_time_counts(calls: list[tuple[str, int]]) -> None:
     assert woken == latest
 
 
+def test_superseded_wake_times_take_no_room() -> None:
+    """A key whose time moves on with every fact is one entry, not one per fact."""
+    wakes = Wakes()
+    for at_ms in range(10_000):
+        wakes.set("k", 1_000_000 + at_ms)
+    assert len(wakes._heap) < 100
+    assert wakes.pop(2_000_000, 10) == ["k"]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 300)), max_size=60))
 def test_rows_of_one_key_share_a_record_batch(rows: list[tuple[str, int]]) -> None:
     """No batch exceeds the limit, no row is lost, and no key is split that fits."""

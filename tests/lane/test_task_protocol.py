@@ -51,6 +51,17 @@ async def test_a_quiet_run_counts_everything_once() -> None:
     assert_stores_equal_changelog(worker)
 
 
+async def test_a_take_over_keeps_its_order() -> None:
+    """Fence, then committed offsets, then the changelog, then the input: read any earlier, offsets may be stale."""
+    worker = Worker(make_broker())
+    await worker.start({0})
+    await worker.settled()
+    await worker.stop()
+    begun = [step for step in worker.steps if "answered" not in step]
+    order = ["init", "fetch offsets", "bounds", "bounds", "identity", "identity", "bounds", "identity", "bounds"]
+    assert begun[: begun.index("begin")] == [*order, "attach"]
+
+
 @pytest.mark.parametrize("wiped", [False, True])
 async def test_crash_at_every_step(wiped: bool) -> None:
     """Killed at any step and restarted, with its disk or without, it neither loses nor repeats."""
@@ -131,6 +142,26 @@ async def test_a_zombie_is_fenced() -> None:
     assert_outputs_rise(broker)
     await first.kill()
     await second.stop()
+
+
+async def test_overtaken_while_it_restores() -> None:
+    """Offsets read before another owner's commits do not fit the changelog read after them: it looks again."""
+    broker = make_broker()
+    feed(broker, 20)
+    first = Worker(broker)
+    first.hold_at = 4  # it has fenced and read the committed offsets
+    await first.start({0})
+    await asyncio.sleep(0.02)
+    second = Worker(broker)
+    await second.start({0})
+    await second.settled()
+    await second.stop()
+    first.released.set()
+    await first.settled()
+    assert first.manager.tasks[0].counters.takeovers == 2
+    await first.stop()
+    assert_outputs_rise(broker)
+    assert_stores_equal_changelog(first)
 
 
 async def test_revoked_and_given_back() -> None:

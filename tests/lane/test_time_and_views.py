@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from atp.lane.batch import Batch
+from atp.lane.errors import RefusedError
 from atp.lane.keys import META_KEY
 from atp.lane.meta import decode_meta
 from atp.lane.status import TaskState
@@ -161,3 +164,23 @@ async def test_a_failed_task_resumes_on_demand() -> None:
     await worker.settled()
     await worker.stop()
     assert broker.ids[CHANGELOG] == ids
+
+
+async def test_a_late_view_is_waited_for() -> None:
+    """Another worker may have read a control topic further than we have: wait; refuse only what no end explains."""
+    broker = make_broker()
+    broker.create(CONTROL, 1)
+    worker = Worker(broker)
+    view = worker.views.add(CONTROL)
+    view.positions = [0]
+    worker.views.ready = True
+    broker.produce(CONTROL, "default", b"1", 1)
+    with pytest.raises(RefusedError, match="truncated or recreated"):
+        await worker.views.wait_for({CONTROL: [2]}, worker.world)
+    waiting = asyncio.create_task(worker.views.wait_for({CONTROL: [1]}, worker.world))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    follower = asyncio.create_task(worker.views.follow(worker.world))
+    await asyncio.wait_for(waiting, 3)
+    follower.cancel()
+    assert view.get("default") == b"1"

@@ -18,10 +18,11 @@ from typing import Any
 PROCESS: ContextVar[Process] = ContextVar("process")
 ALIVE, FROZEN, DEAD = "alive", "frozen", "dead"
 DRAWN_AMONG = 6
+MOST_CALLBACKS = 400_000  # far more than any run needs: beyond it something goes round in circles
 
 
 class DeadlockError(Exception):
-    """Nothing is ready, and nothing ever will be."""
+    """The run will never end."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -31,6 +32,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._rng = rng
         self._now_s = 0.0
+        self.ran = 0
         self.environment = Context()  # of what belongs to no process: the brokers, the network, the script
         self.set_exception_handler(lambda loop, context: None)
 
@@ -57,9 +59,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 ready.append(timer)
         if not ready:
             if not scheduled:
-                raise DeadlockError
+                raise DeadlockError("nothing is under way any more")
             self._now_s = scheduled[0]._when
             return
+        self.ran += 1
+        if self.ran > MOST_CALLBACKS:
+            raise DeadlockError(f"{MOST_CALLBACKS} callbacks and no end")
         handle = self._draw(ready)
         process = handle._context.get(PROCESS)
         if not handle._cancelled and (process is None or process.may_run(handle)):

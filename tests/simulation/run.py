@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.simulation.strokes import Strokes
 from tests.simulation.toy import CHANGELOG, CONTROL, INPUTS, LETTERS, OUTPUT, Toy
 from tests.simulation.worker import Worker
 
-TROUBLE_S, PEACE_S, STOP_S = 3.0, 30.0, 5.0
+TROUBLE_S, PEACE_S, STOP_S, LOOK_S = 3.0, 30.0, 5.0, 0.1
 EPOCH_MS = 1_700_000_000_000
 AT_LEAST_ONCE_SHARE = 0.15
 
@@ -59,7 +60,7 @@ class Simulation:
         self.under_way = 0  # requests that have left and not arrived
         self.trace: list[tuple[float, str, str, str]] = []
         self.processes: list[Process] = []
-        self.crashes: list[str] = []
+        self.broken: list[str] = []
         self.broker = self._broker()
         self.group = Group(self)
         self.workers = [Worker(f"w{i}", self) for i in range(3 if self.transactional else 1)]
@@ -108,7 +109,14 @@ class Simulation:
     def took_effect(self, request: str) -> None:
         """The brokers changed: the offsets may not be ahead of the state at any moment."""
         if request in ("commit", "init", "offsets"):
-            invariants.i4_offsets_are_not_ahead_of_the_state(self)
+            self._must(invariants.i4_offsets_are_not_ahead_of_the_state)
+
+    def _must(self, invariant: Callable[[Simulation], None]) -> None:
+        """Check something in the middle of the run; what is wrong ends it at the next look."""
+        try:
+            invariant(self)
+        except BrokenError as error:
+            self.broken.append(str(error))
 
     def make_domain(self, views: Views, process: Process) -> Any:
         """The agents of a new process."""
@@ -126,7 +134,7 @@ class Simulation:
     def ended(self, task: asyncio.Task[Any]) -> None:
         """A service of a worker ended by itself: its process would be gone."""
         if not task.cancelled() and task.exception() is not None:
-            self.crashes.append(repr(task.exception()))
+            self.broken.append(f"a service ended: {task.exception()!r}")
 
     # -- the run
 
@@ -135,8 +143,9 @@ class Simulation:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_until_complete(self._main())
-        except DeadlockError:
-            raise BrokenError("I6 lag: nothing is under way any more, and the run has not ended") from None
+        except DeadlockError as error:
+            self.loop.ran = 0
+            raise BrokenError(f"I6 lag: the run does not end: {error}") from None
         finally:
             self._bury()
         return self
@@ -161,6 +170,8 @@ class Simulation:
         self.check_workers()
         self.over = True
         await self._stop()
+        if self.broken:
+            raise BrokenError(self.broken[0])
         self.check()
 
     def begin(self) -> None:
@@ -169,6 +180,13 @@ class Simulation:
         for worker in self.workers[: self.rng.randint(1, len(self.workers))]:
             self.strokes.bring_up(worker)
         self.strokes.plan(TROUBLE_S)
+        self.loop.later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """What must hold at any moment."""
+        self._must(Simulation.check_workers)
+        if not self.over:
+            self.loop.later(LOOK_S, self._look)
 
     async def _make_peace(self) -> None:
         self.note("script", "peace")
@@ -191,8 +209,8 @@ class Simulation:
                 before = commits
             elif all(commits[task] > before[task] + 1 for task in commits):
                 return
-            if self.crashes:
-                raise BrokenError(f"a service ended: {self.crashes}")
+            if self.broken:
+                raise BrokenError(self.broken[0])
             if self.loop.time() > deadline_s:
                 raise BrokenError(f"I6 lag: not settled after {PEACE_S} s: {self._unsettled()}")
             await asyncio.sleep(0.1)

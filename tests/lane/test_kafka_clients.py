@@ -1,0 +1,92 @@
+"""What our use of aiokafka must not forget, on scripted clients: no broker is needed to get these wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import errors
+
+from atp.lane import kafka_log
+from atp.lane.errors import FencedError, TransientError
+from atp.lane.kafka_log import KafkaLog
+from atp.lane.kafka_reader import make_consumer
+from atp.lane.kafka_writer import KafkaWriter
+from atp.lane.ports import Out, OutBatch
+from atp.lane.settings import LaneSettings
+
+SETTINGS = LaneSettings(bootstrap_servers="nowhere:1", data_dir="")
+
+
+class ScriptedProducer:
+    """Accepts every batch at once; what became of it is told later, as aiokafka does."""
+
+    def __init__(self, outcomes: list[Any]) -> None:
+        self._outcomes = outcomes
+
+    def create_batch(self) -> Any:
+        """A batch that takes everything."""
+        return SimpleNamespace(append=lambda **record: True, close=lambda: None)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        """Accepted; the future is the acknowledgement."""
+        loop = asyncio.get_running_loop()
+        future, outcome = loop.create_future(), self._outcomes.pop(0)
+        settle = future.set_exception if isinstance(outcome, Exception) else future.set_result
+        loop.call_later(0.001, settle, outcome)
+        return future
+
+
+def writer(outcomes: list[Any]) -> KafkaWriter:
+    """A writer on a scripted producer."""
+    return KafkaWriter(ScriptedProducer(outcomes), SETTINGS, "group", 0, None)
+
+
+def batches(topics: list[str]) -> list[OutBatch]:
+    """One batch of two records per topic."""
+    return [OutBatch(topic, 0, [Out(b"k", b"1", 1), Out(b"k", b"2", 1)]) for topic in topics]
+
+
+async def test_a_send_tells_where_the_log_stands_once_it_is_acknowledged() -> None:
+    """The next offset is that of the acknowledgement, not a guess."""
+    sent = await writer([SimpleNamespace(offset=40)]).send(batches(["changelog"]))
+    assert sent == {("changelog", 0): 42}
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(errors.NotLeaderForPartitionError(), TransientError), (errors.ProducerFenced(), FencedError)],
+)
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_a_batch_that_failed_after_it_was_accepted_is_an_error(
+    failing: int, error: Exception, raised: type[Exception]
+) -> None:
+    """A commit after it would succeed and lose the batch: nobody else looks at its future."""
+    outcomes: list[Any] = [SimpleNamespace(offset=1), SimpleNamespace(offset=2)]
+    outcomes[failing] = error
+    with pytest.raises(raised):
+        await writer(outcomes).send(batches(["changelog", "out"]))
+
+
+async def test_every_worker_uses_the_same_transactional_id_for_a_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is what fences the one before; another id per worker would fence nobody."""
+    opened: list[str | None] = []
+
+    async def open_producer(settings: LaneSettings, transactional_id: str | None) -> Any:
+        opened.append(transactional_id)
+
+    monkeypatch.setattr(kafka_log, "open_producer", open_producer)
+    for _ in range(2):
+        log = KafkaLog(SETTINGS, "atp-sku", ["a"], list, lambda: None, lambda owned: None, lambda error: None)
+        log.transactional = True
+        await log.open_writer(3)
+    assert opened == ["atp-sku-3", "atp-sku-3"]
+
+
+async def test_consumers_see_committed_records_only_and_never_reset() -> None:
+    """An aborted record is no fact, and a lost position is not the end of the topic."""
+    consumer = make_consumer(SETTINGS)
+    assert (consumer._isolation_level, consumer._auto_offset_reset) == ("read_committed", "none")
+    assert consumer._enable_auto_commit is False
