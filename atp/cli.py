@@ -182,13 +182,81 @@ def explain(
 
 
 @app.command()
+def facade(
+    bootstrap: Bootstrap = None,
+    port: Annotated[int | None, typer.Option(help="Port; else ATP_FACADE_PORT.")] = None,
+) -> None:
+    """Serve channels over HTTP, and the operations console at /."""
+    from atp.commands import facade as command
+
+    environment(ATP_BOOTSTRAP=bootstrap, ATP_FACADE_PORT=port)
+    command.run(sys.stdout)
+
+
+@app.command("api-key")
+def api_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it.")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Its sales channel; * for operators.")],
+    per_second: Annotated[int, typer.Option(min=1, help="Look-ups a second.")] = 1000,
+) -> None:
+    """Make an API key for the façade: its row to standard output, the key to standard error."""
+    from atp.commands import facade as command
+
+    command.make_key(name, channel, per_second, sys.stdout, sys.stderr)
+
+
+route = typer.Typer(help="Who answers: legacy mart or product.", no_args_is_help=True)
+app.add_typer(route, name="route")
+
+
+@route.command("list")
+def route_list(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Who answers which (region, channel)."""
+    from atp.commands import route as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.list_routes(as_json, sys.stdout)
+
+
+@route.command("set")
+def route_set(
+    region: Annotated[str, typer.Argument(metavar="REGION")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL")],
+    answers: Annotated[str, typer.Argument(metavar="LEGACY|PRODUCT")],
+    reason: Annotated[str, typer.Option(help="Why, for those who read the list.")] = "",
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Say who answers a (region, channel) from now on."""
+    from atp.commands import route as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.set_route(region, channel, answers, reason, sys.stdout)
+
+
+@route.command("compare")
+def route_compare(
+    mart: Annotated[Path | None, typer.Option(help="The legacy mart, CSV or Parquet; else ATP_LEGACY_MART.")] = None,
+    region: Annotated[str | None, typer.Option(help="This region only.")] = None,
+    channel: Annotated[str | None, typer.Option(help="This channel only.")] = None,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare legacy mart and product: agreement, over, under."""
+    from atp.commands import route as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.compare(mart, region, channel, as_json, sys.stdout)
+
+
+@app.command()
 def dev(
     port: Annotated[int | None, typer.Option(help="Port of the broker; else a free one.")] = None,
+    console_port: Annotated[int | None, typer.Option(help="Port of the console; else a free one.")] = None,
 ) -> None:
-    """Run an embedded broker and a worker until Ctrl-C."""
+    """Run an embedded broker, a worker and the console until Ctrl-C."""
     from atp.commands import dev as command
 
-    command.run(port, sys.stdout)
+    command.run(port, console_port, sys.stdout)
 
 
 @app.command()

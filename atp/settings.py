@@ -50,6 +50,24 @@ class Settings(BaseSettings):
     workers: str = Field(
         "http://127.0.0.1:6066", description="web servers of the workers, comma-separated: what `atp status` asks"
     )
+    facade_port: Annotated[int, Field(ge=1, le=65535)] = Field(8090, description="port of the façade and console")
+    facade_bind: str = Field(
+        "127.0.0.1", description="address that the façade listens on; others than loopback need API keys"
+    )
+    api_keys: SecretStr | None = Field(
+        None, description="API keys of the façade: a JSON array of the rows that `atp api-key` prints"
+    )
+    degrade_after_ms: Annotated[int, Field(ge=1)] = Field(
+        30_000, description="age from which a look-up answers the conservative quantity, ms"
+    )
+    refuse_after_ms: Annotated[int, Field(ge=1)] = Field(
+        300_000, description="age from which a look-up is refused, ms"
+    )
+    legacy_mart: Path | None = Field(None, description="file of the legacy batch mart, CSV or Parquet")
+    first_regions: str = Field(
+        "uk,ireland", description="with a mart: regions whose digital channels this product answers from the start"
+    )
+    first_channels: str = Field("web,app", description="the digital channels, comma-separated")
     journal_hours: Annotated[int, Field(ge=1)] = Field(72, description="horizon of stock facts, h; never changed")
     memory_days: Annotated[int, Field(ge=1)] = Field(30, description="horizon of unknown lines, d; never changed")
     ambiguity_ms: Annotated[int, Field(ge=0)] = Field(1000, description="doubt around a count, ms; never changed")
@@ -87,6 +105,16 @@ class Settings(BaseSettings):
     def worker_urls(self) -> list[str]:
         """The web servers of the workers."""
         return [url.strip().rstrip("/") for url in self.workers.split(",")]
+
+    @property
+    def first_region_names(self) -> tuple[str, ...]:
+        """The first digital regions."""
+        return _names(self.first_regions)
+
+    @property
+    def first_channel_names(self) -> tuple[str, ...]:
+        """The digital channels."""
+        return _names(self.first_channels)
 
     @cached_property  # asked for with every fact
     def horizons(self) -> Horizons:
@@ -130,6 +158,10 @@ class Settings(BaseSettings):
             security=self.client(),
             admin=self.admin(),
         )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def load() -> Settings:

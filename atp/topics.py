@@ -82,6 +82,15 @@ MODES = Topic(
     True,
     co_partitioned=False,
 )
+ROUTES = Topic(
+    "atp.routes.v1",
+    Role.CONTROL,
+    "region|channel",
+    "operators",
+    "operations",
+    True,
+    co_partitioned=False,
+)
 DEAD_LETTERS = Topic(
     "atp.dead-letters.v1",
     Role.PUBLISHED,
@@ -111,6 +120,7 @@ CATALOGUE = (
     SUBSTITUTIONS,
     AVAILABILITY,
     MODES,
+    ROUTES,
     DEAD_LETTERS,
     CHANGELOG,
 )

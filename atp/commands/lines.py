@@ -17,6 +17,7 @@ from atp.domain.modes import ModeError, parse_mode
 from atp.domain.nodes import NodeError, parse_node
 from atp.domain.policy import Policy, PolicyError, parse_policy
 from atp.domain.refusals import Reason, Refusal
+from atp.domain.routes import RouteError, parse_route, route_key
 from atp.domain.times import to_ms
 from atp.topics import Role, Topic
 
@@ -90,7 +91,7 @@ def _document(topic: Topic, line: FactLine, horizons: Horizons) -> Outgoing | Re
         return Refusal(Reason.SCHEMA_INVALID, f"value = {document!r}: a JSON object is needed")
     try:
         key = _keyed(topic, document, line.key, horizons)
-    except (PolicyError, NodeError, ModeError, HeartbeatError) as error:
+    except (PolicyError, NodeError, ModeError, HeartbeatError, RouteError) as error:
         return Refusal(Reason.SCHEMA_INVALID, str(error))
     if line.key is not None and line.key != key:
         return Refusal(Reason.KEY_MISMATCH, f"key = {line.key!r}: the key of this document is {key!r}")
@@ -112,6 +113,7 @@ def _keyed(topic: Topic, document: dict[str, Any], key: str | None, horizons: Ho
         topics.NODES.name: lambda d: parse_node(d).node,
         topics.MODES.name: lambda d: f"{parse_mode(d).region}|{d['channel']}",
         topics.HEARTBEATS.name: lambda d: f"{parse_heartbeat(d).source}|{d['region']}",
+        topics.ROUTES.name: lambda d: route_key(parse_route(d).region, d["channel"]),
     }
     if topic.name in keyed:
         return keyed[topic.name](document)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from atp.brokers.embedded import EmbeddedBroker
-from atp.brokers.process import BrokerStartError, Child
+from atp.brokers.process import LOOPBACK, BrokerStartError, Child
 from atp.commands.errors import CommandError
 
 STOP_GRACE_S = 8.0
@@ -79,6 +79,22 @@ class Worker:
         """The last line that it wrote."""
         lines = [line for line in self.child.log_tail(30).splitlines() if line.strip(" \x1b[?25lh")]
         return lines[-1].strip() if lines else "it wrote nothing"
+
+
+@contextmanager
+def facade(bootstrap: str, folder: Path, port: int, worker_url: str) -> Iterator[Child]:
+    """The façade and console in a process of its own, for this machine only."""
+    environment = {
+        "ATP_BOOTSTRAP": bootstrap,
+        "ATP_FACADE_PORT": str(port),
+        "ATP_FACADE_BIND": LOOPBACK,
+        "ATP_WORKERS": worker_url,
+    }
+    child = Child([sys.executable, "-m", "atp.cli", "facade"], folder / "facade.log", environment)
+    try:
+        yield child
+    finally:
+        child.stop(STOP_GRACE_S)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""HTTP for channels, the legacy route, the operations console."""
