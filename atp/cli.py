@@ -80,6 +80,30 @@ def doctor(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
     command.run(as_json, sys.stdout)
 
 
+contracts = typer.Typer(
+    help="Schemas, AsyncAPI, data contract and topology, made from the code.", no_args_is_help=True
+)
+app.add_typer(contracts, name="contracts")
+Papers = Annotated[Path, typer.Option("--folder", help="Where the papers lie.")]
+PAPERS = Path("docs/contracts")
+
+
+@contracts.command("write")
+def contracts_write(folder: Papers = PAPERS) -> None:
+    """Write the papers anew; refused when a schema changes in a way that breaks its readers or writers."""
+    from atp.commands import contracts as command
+
+    command.write(folder, sys.stdout)
+
+
+@contracts.command("check")
+def contracts_check(folder: Papers = PAPERS) -> None:
+    """Check that the papers are as the code has them, and that no schema breaks anybody."""
+    from atp.commands import contracts as command
+
+    command.check(folder, sys.stdout)
+
+
 @app.command()
 def acls(
     role: Annotated[str, typer.Argument(metavar="ROLE", help="worker, channel, finance, ops, or a source.")],

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import typer
 
 from atp import cli, topics
+from atp.commands import contracts
 from atp.domain.journal import TAIL_ENTRIES
 from atp.lane.marks import BUCKET_MARKS
 from atp.lane.spread import BUCKET_ROWS
@@ -236,6 +237,7 @@ def main() -> None:
         if after != before:
             path.write_text(after)
             sys.stdout.write(f"{name}\n")
+    contracts.write(ROOT / "docs/contracts", sys.stdout)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ NEVER = {
         "tables",
     ),
     "atp/lane": ("atp.domain", "atp.app", "atp.topics", "atp.commands", "agents", "tables"),
+    "atp/contracts": ("faust", "aiokafka", "confluent_kafka", "atp.app", "atp.commands", "agents", "tables"),
     "tables": ("agents", "atp.commands", "atp.worker"),
     "atp/sources": ("faust", "aiokafka", "atp.lane", "atp.app", "agents", "tables"),
 }
