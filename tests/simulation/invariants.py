@@ -1,4 +1,7 @@
-"""What must hold after every run: invariants I1 to I7 of the engine, each a function that raises what is wrong."""
+"""What must hold after every run: invariants I1 to I7 of the engine, each a function that raises what is wrong.
+
+Long because it is one list.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ def i3_disks_equal_the_changelog(run: Simulation) -> None:
 
 
 def disk_is_not_ahead(run: Simulation, worker: Worker) -> None:
-    """A disk stands at or behind the end of the changelog, and holds nothing that is not committed there."""
+    """A disk stands at or behind the end of the changelog."""
     for partition, rows in worker.disk.disks.items():
         if LOCAL_KEY not in rows or b"\x00\x09not ours" in rows:
             continue

@@ -1,4 +1,7 @@
-"""One seed: a few workers, a few seconds of trouble, then peace, in which everything must come right."""
+"""One seed: a few workers, a few seconds of trouble, then peace, in which everything must come right.
+
+Long because it is one script: what a run draws, what it lets happen, when it is over.
+"""
 
 from __future__ import annotations
 
