@@ -11,6 +11,7 @@ from atp.domain.availability import Reckoning
 from atp.domain.fold import reckon, regions_of
 from atp.domain.record import Published, content_bytes, digest, record_bytes, record_key
 from atp.domain.times import FOREVER_MS
+from atp.metrics import PUBLISH_LAG_SECONDS
 from atp.topics import AVAILABILITY
 from tables.availability import published
 from tables.intake import heads
@@ -44,23 +45,25 @@ def publish(batch: Any, sku: str, inputs: bytes) -> None:
     for region, reckoning in reckon(sku, state, control.world, config.horizons, batch.now_ms, changed):
         wake_ms = min(wake_ms, reckoning.valid_until_ms)
         control.reckoned(batch.partition, sku, region, batch.now_ms)
-        send(batch, sku, region, reckoning, inputs)
+        if send(batch, sku, region, reckoning, inputs) and touched is not None:
+            PUBLISH_LAG_SECONDS.observe((batch.now_ms - stream_ms) / 1000)
     if wake_ms < FOREVER_MS:
         batch.wake_at(sku, wake_ms)
 
 
-def send(batch: Any, sku: str, region: str, reckoning: Reckoning, inputs: bytes) -> None:
-    """Publish a record if its content is not what was published last."""
+def send(batch: Any, sku: str, region: str, reckoning: Reckoning, inputs: bytes) -> bool:
+    """Publish a record if its content is not what was published last; answers whether it was."""
     content = content_bytes(reckoning.content)
     found = digest(content)
     row = published.get((sku, region)) or Published()
     until = (reckoning.valid_until_ms, reckoning.stream_until_ms)
     same = row.version > 0 and row.digest == found
     if same and until == (row.valid_until_ms, row.stream_until_ms):
-        return
+        return False
     row.digest, (row.valid_until_ms, row.stream_until_ms) = found, until
     published[sku, region] = row
     if not same:
         row.version += 1
         record = record_bytes(sku, region, row.version, heads[sku,].as_of_ms, batch.now_ms, content, inputs)
-        batch.send(AVAILABILITY.name, record_key(sku, region).encode(), record)
+        batch.send(AVAILABILITY.name, record_key(sku, region).encode(), record, batch.carried(sku))
+    return not same

@@ -10,6 +10,7 @@ from atp.domain.facts import Fact
 from atp.domain.intake import Admitted, admit, misplaced
 from atp.domain.refusals import Refusal
 from atp.domain.routing import places_of, stages_of
+from atp.trace import context
 from tables.intake import heads, marks
 
 
@@ -39,4 +40,6 @@ def judge(batch: Any, record: Any) -> Refusal | None:
         for stage in stages_of(admitted):
             batch.forward(stage, admitted)
         batch.touch(fact.sku, *places_of(admitted))
+        if record.headers:
+            batch.carry(fact.sku, context(record.headers))
     return None

@@ -1,12 +1,60 @@
-"""The catalogue of metrics: name, kind, unit, meaning."""
+"""The catalogue of metrics: name, kind, unit (the last word of a name), labels, meaning. Business signals first."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from prometheus_client import Counter, Gauge, Histogram
 
+
+class Scraped(NamedTuple):
+    """A metric whose values are asked for when somebody scrapes (`atp/worker_metrics.py`)."""
+
+    name: str
+    kind: str  # counter or gauge
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+PUBLISH_LAG_SECONDS = Histogram(
+    "atp_publish_lag_seconds",
+    "From the latest recorded_at among a SKU's facts to the publication of its changed record (s).",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
+)
+FRESHNESS_CHECKS = Counter(
+    "atp_freshness_checks",
+    "Checks every 10 s whether a region's required sources and this worker's tasks are within the freshness target.",
+    ["region", "result"],
+)
 DEAD_LETTERS = Counter(
     "atp_dead_letters", "Records refused, by the topic they came from and the reason code.", ["topic", "reason"]
 )
+SOURCE_SILENCE_SECONDS = Scraped(
+    "atp_source_silence_seconds", "gauge", "Age of a source's watermark (s).", ("source", "region")
+)
+MODE = Scraped("atp_mode", "gauge", "1 for the mode in force.", ("region", "channel", "mode"))
+DOCUMENTS_REFUSED = Scraped(
+    "atp_control_documents_refused", "gauge", "Control documents whose latest version cannot be used.", ("topic",)
+)
+
+TASK_STATE = Scraped("atp_task_state", "gauge", "1 for the state of a task.", ("lane", "partition", "state"))
+PARTITIONS = Scraped("atp_partitions", "gauge", "Partitions that some worker must serve.", ("lane",))
+TASK_LAG = Scraped("atp_task_lag_records", "gauge", "Records not worked off.", ("lane", "partition", "topic"))
+COMMIT_AGE = Scraped("atp_task_last_commit_seconds", "gauge", "Since the last commit (s).", ("lane", "partition"))
+RESTORE_ETA = Scraped("atp_task_restore_eta_seconds", "gauge", "Until state is restored (s).", ("lane", "partition"))
+RESTORED = Scraped("atp_task_restored_records", "gauge", "Records restored by this task.", ("lane", "partition"))
+TASK_COUNTERS = {
+    name: Scraped(f"atp_task_{name}", "counter", f"{meaning}, since the task was created.", ("lane", "partition"))
+    for name, meaning in {
+        "records": "Facts read",
+        "commits": "Commits",
+        "outputs": "Records published",
+        "errors": "Errors after which the partition was taken over again",
+        "takeovers": "Take-overs",
+        "fenced": "Times that another producer had taken over",
+        "wiped": "Times that the local store was rebuilt from nothing",
+    }.items()
+}
 
 REQUESTS = Counter(
     "atp_facade_requests", "Requests answered by the façade, by route and status.", ["route", "status"]
@@ -25,3 +73,17 @@ SHADOW = Counter(
 VIEW_AGE_SECONDS = Gauge("atp_view_age_seconds", "How long ago the façade's view was last known to be complete (s).")
 VIEW_KEYS = Gauge("atp_view_keys", "Records in the façade's view.")
 VIEW_LAG = Gauge("atp_view_lag", "Offsets that the façade has not read yet.")
+
+
+def catalogue() -> list[Scraped]:
+    """Every metric of the product, in the order of this file."""
+    found: list[Scraped] = []
+    for value in list(globals().values()):
+        if isinstance(value, Scraped):
+            found.append(value)
+        elif isinstance(value, dict):
+            found += (one for one in value.values() if isinstance(one, Scraped))
+        elif isinstance(value, Counter | Gauge | Histogram):
+            (family,) = value.describe()
+            found.append(Scraped(family.name, family.type, family.documentation, tuple(value._labelnames)))
+    return found

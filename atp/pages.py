@@ -3,6 +3,7 @@
 GET  /status                              every task of every lane
 GET  /health/live                         200: the process answers
 GET  /health/ready                        200: every task runs; 503: the names of those that do not
+GET  /metrics                             Prometheus metrics
 POST /tasks/{lane}/{partition}/resume     let a FAILED task take over again
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 from faust import web
+from prometheus_client import generate_latest
 
 from atp.app import app, config, lanes
 from atp.lane import LaneError
@@ -57,6 +59,12 @@ async def ready(page: web.View, _request: Any) -> Any:
         if task.state is not TaskState.RUNNING
     }
     return _json(page, {"ready": found.ready, "not_running": states}, 200 if found.ready else 503)
+
+
+@app.page("/metrics")
+async def metrics_page(page: web.View, _request: Any) -> Any:
+    """Prometheus metrics of this worker."""
+    return page.bytes(generate_latest(), content_type="text/plain")
 
 
 @app.page("/tasks/{lane}/{partition}/resume")

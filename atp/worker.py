@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 
 from agents import availability, damages, dead_letters, intake, receipts, reservations, stock
-from atp import pages
+from atp import pages, worker_metrics
 from atp.app import app, lane
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "receipts",
     "reservations",
     "stock",
+    "worker_metrics",
 ]
 
 # The caches hold many long-lived containers and no cycles; collecting them at Python's default pace costs the

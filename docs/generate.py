@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import typer
 
-from atp import cli, topics
+from atp import cli, monitoring, topics
 from atp.commands import contracts
 from atp.domain.journal import TAIL_ENTRIES
 from atp.lane.marks import BUCKET_MARKS
@@ -236,6 +236,11 @@ def main() -> None:
         after = render(before)
         if after != before:
             path.write_text(after)
+            sys.stdout.write(f"{name}\n")
+    for name, text in monitoring.files().items():
+        if not (ROOT / name).exists() or (ROOT / name).read_text() != text:
+            (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / name).write_text(text)
             sys.stdout.write(f"{name}\n")
     contracts.write(ROOT / "docs/contracts", sys.stdout)
 

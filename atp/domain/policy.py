@@ -160,6 +160,7 @@ class RecordPolicy:
         self.calendar = Calendar(ZoneInfo(field("time_zone")))
         self.required_sources: tuple[str, ...] = tuple(field("required_sources"))
         self.heartbeat_timeout_ms: int = field("heartbeat_timeout_s") * 1000
+        self.freshness_target_ms: int = field("freshness_target_s") * 1000
         self.correction_ms: int = field("correction_hours") * 3_600_000
         self.drift_units_tolerance: int = field("drift_units_tolerance")
         self.receiving_weight = Fraction(field("receiving_weight"))

@@ -57,7 +57,7 @@ class Turn:
     """What one commit will contain; batches of the turn add to it."""
 
     __slots__ = (
-        "dead_letter_bytes", "dead_letters", "dirty", "due", "is_tick", "items", "now_ms", "offsets",
+        "carried", "dead_letter_bytes", "dead_letters", "dirty", "due", "is_tick", "items", "now_ms", "offsets",
         "outputs", "partition", "partitions", "records", "sweep_asked", "swept", "tables",
     )  # fmt: skip
 
@@ -86,6 +86,7 @@ class Turn:
         self.swept = set(swept)
         self.dead_letter_bytes = dead_letter_bytes
         self.dirty: dict[str, set[str] | None] = {}  # None: touched as a whole
+        self.carried: dict[str, Headers] = {}
         self.items: dict[str, list[Any]] = {}
         self.outputs: dict[tuple[str, int], list[Out]] = {}
         self.dead_letters: list[Out] = []
@@ -188,6 +189,14 @@ class Batch:
         """The parts of a key that were touched in this turn; None: all of it is to be looked at."""
         turn = self._turn
         return None if key in turn.swept or key in turn.due else turn.dirty.get(key)
+
+    def carry(self, key: str, headers: Headers) -> None:
+        """Keep headers of a record for what this turn will send about its key; the latest ones win."""
+        self._turn.carried[key] = headers
+
+    def carried(self, key: str) -> Headers:
+        """What was kept for a key in this turn."""
+        return self._turn.carried.get(key, ())
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int = -1

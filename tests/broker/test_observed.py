@@ -1,0 +1,87 @@
+"""What a running worker shows to those who watch it: metrics, and the trace of a fact on its record."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+
+from confluent_kafka import Producer
+
+from atp import admin, metrics
+from atp.brokers.embedded import EmbeddedBroker
+from atp.commands import clients
+from atp.commands.processes import temporary_folder, workers
+from atp.lane.keys import partition_of
+from tests.broker.test_cli_on_brokers import PARTITIONS, await_record, create_topics
+from tests.broker.test_status import await_code, flood, free_port
+from tests.cli import count, node, placed
+
+TRACES = [
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+]
+
+
+def test_a_worker_is_observed() -> None:
+    """Every metric of a running worker is there, and a record carries the trace of the last fact behind it."""
+    port = str(free_port())
+    with EmbeddedBroker() as broker, temporary_folder() as folder:
+        config = create_topics(broker.bootstrap)
+        given = {"ATP_BOOTSTRAP": broker.bootstrap, "ATP_SESSION_TIMEOUT_MS": "3000", "ATP_WEB_PORT": port}
+        with workers(1, folder, given):
+            await_code(0, {"ATP_WORKERS": f"http://127.0.0.1:{port}"})
+            producer = Producer(
+                {**config, "partitioner": "murmur2_random", "log_level": 0}, logger=admin.silent_logger()
+            )
+            alive = {"source": "wms", "region": "uk", "watermark": "2026-01-05T10:00:00Z"}
+            mode = {"region": "uk", "channel": "web", "mode": "CONSERVATIVE"}
+            send(producer, node(), "n1")
+            send(producer, {"topic": "sources.heartbeats.v1", "value": alive}, "wms|uk")
+            send(producer, {"topic": "atp.modes.v1", "value": mode}, "uk|web")
+            send(producer, {"topic": "atp.policies.v1", "value": {"scope": "default", "horizon_days": 0}}, "default")
+            for trace, fact in zip(
+                TRACES, (count("c", "10:00:00.000", 9), placed("o", "11:00:00.000", 5)), strict=True
+            ):
+                send(producer, fact, "S", {"traceparent": trace, "irrelevant": "x"})
+            send(producer, untraced := count("d", "10:00:00.000", 9), "T")
+            assert untraced["value"]["sku"] == "T"
+            flood(broker.bootstrap, 3, 2)
+            await_record(config, "S|uk")
+            page = await_page(port, "atp_freshness_checks_total")
+        shown = {line.split("{")[0].split(" ")[0] for line in page.splitlines() if not line.startswith("#")}
+        with clients.consumer(config) as reader:
+            found = {
+                message.key(): dict(message.headers() or [])
+                for sku in ("S", "T")
+                for message in clients.read_whole(reader, [("atp.availability.v1", partition_of(sku, PARTITIONS))])
+            }
+    ours = [m.name for m in metrics.catalogue() if not m.name.startswith(("atp_facade", "atp_shadow", "atp_view"))]
+    passing = ("atp_task_restore_eta_seconds",)  # while a task restores
+    assert not [n for n in ours if n not in passing and not shown & {n, f"{n}_total", f"{n}_bucket"}]
+    assert 'atp_task_state{lane="sku",partition="3",state="RUNNING"} 1.0' in page
+    assert 'atp_mode{channel="web",mode="CONSERVATIVE",region="uk"} 1.0' in page
+    assert found[b"S|uk"] == {"traceparent": TRACES[1].encode()}
+    assert found[b"T|uk"] == {}
+
+
+def send(producer: Producer, line: dict[str, object], key: str, headers: dict[str, str] | None = None) -> None:
+    """Produce one record, with the SKU of its key, and wait until it is there."""
+    value = line["value"]
+    assert isinstance(value, dict)
+    if "sku" in value:
+        value["sku"] = key
+    producer.produce(line["topic"], json.dumps(value), key, headers=list((headers or {}).items()))
+    assert producer.flush(20) == 0
+
+
+def await_page(port: str, name: str, timeout_s: float = 60) -> str:
+    """The metrics page, once it shows a sample of a metric."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            page = answer.read().decode()
+        if f"\n{name}{{" in page:
+            return page
+        assert time.monotonic() < deadline, page
+        time.sleep(0.5)

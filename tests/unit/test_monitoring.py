@@ -1,0 +1,124 @@
+"""Alert rules and dashboard: current, each alert with a page, and every rule fires when it must and only then."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from atp import metrics, monitoring
+
+ROOT = Path(__file__).resolve().parents[2]
+TASK = 'lane="sku",partition="3"'
+BAD, GOOD = (f'atp_freshness_checks_total{{region="uk",result="{result}"}}' for result in ("bad", "good"))
+RUNNING = 'atp_task_state{lane="sku",partition="0",state="RUNNING"}'
+ONE = 'atp_partitions{lane="sku"}'
+SERVED = {RUNNING: "1+0x4400", ONE: "1+0x4400"}
+
+# alert → series with which it fires, series with which it does not, minute at which both are looked at
+CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
+    # within the last hour and five minutes 73 % are bad; then long ago all were, but no more
+    "AtpFreshnessBurnFast": ({BAD: "0+73x400", GOOD: "0+27x400"},
+                             {BAD: "0+100x55 5500+0x400", GOOD: "0+0x55 0+100x400"}, "70m"),
+    "AtpFreshnessBurn": ({BAD: "0+31x800", GOOD: "0+69x800"}, {BAD: "0+29x800", GOOD: "0+71x800"}, "400m"),
+    "AtpFreshnessBurnSlow": ({BAD: "0+6x4400", GOOD: "0+94x4400"}, {BAD: "0+4x4400", GOOD: "0+96x4400"}, "4330m"),
+    "AtpSourceSilent": ({'atp_source_silence_seconds{source="wms",region="uk"}': "0+60x30"},
+                        {'atp_source_silence_seconds{source="wms",region="uk"}': "300+0x30"}, "10m"),
+    "AtpPublishLagHigh": ({'atp_publish_lag_seconds_bucket{le="300"}': "0+94x60",
+                           'atp_publish_lag_seconds_bucket{le="600"}': "0+100x60",
+                           'atp_publish_lag_seconds_bucket{le="+Inf"}': "0+100x60"},
+                          {'atp_publish_lag_seconds_bucket{le="300"}': "0+96x60",
+                           'atp_publish_lag_seconds_bucket{le="+Inf"}': "0+100x60"}, "30m"),
+    "AtpImpossibleTransitions": ({'atp_dead_letters_total{topic="t",reason="DOCUMENT_CHANGED"}': "0x5 1x40"},
+                                 {'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "0+1x40"}, "15m"),
+    "AtpDeadLetters": ({'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "0+1x40"},
+                       {'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "9+0x40"}, "20m"),
+    "AtpControlDocumentRefused": ({'atp_control_documents_refused{topic="atp.policies.v1"}': "1+0x30"},
+                                  {'atp_control_documents_refused{topic="atp.policies.v1"}': "0+0x30"}, "5m"),
+    "AtpTaskFailed": ({f'atp_task_state{{{TASK},state="FAILED"}}': "1+0x30"},
+                      {f'atp_task_state{{{TASK},state="WAITING"}}': "1+0x30"}, "1m"),
+    "AtpBrokerUnreachable": ({f'atp_task_state{{{TASK},state="WAITING"}}': "1+0x30"},
+                             {f'atp_task_state{{{TASK},state="WAITING"}}': "1+0x30"} | SERVED, "5m"),
+    "AtpPartitionsUnserved": ({RUNNING: "1+0x30", ONE: "2+0x30"}, SERVED, "5m"),
+    "AtpRestoreRunning": ({f'atp_task_state{{{TASK},state="RESTORING"}}': "1+0x30"},
+                          {f'atp_task_state{{{TASK},state="RESTORING"}}': "1+0x5 stale"}, "20m"),
+}  # fmt: skip
+EMPTY: dict[str, str] = {}
+
+
+def unit_test(name: str, series: dict[str, str], minute: str, fires: bool) -> dict[str, Any]:
+    """One test of promtool: it counts how often an alert fires, whatever its labels."""
+    said = f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) or vector(0)'
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": said, "eval_time": minute, "exp_samples": [{"labels": "{}", "value": 1 if fires else 0}]}
+        ],
+    }
+
+
+def promtool(*arguments: str, folder: Path = ROOT) -> str:
+    """Run promtool; its output when it succeeded."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool checks the rules (Debian: prometheus)")
+    run = subprocess.run(
+        ["promtool", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def test_the_files_are_current() -> None:
+    """Rules and dashboard are what the catalogue makes; `python -m docs.generate` writes them anew."""
+    for name, text in monitoring.files().items():
+        assert (ROOT / name).read_text() == text, name
+
+
+def test_every_alert_names_a_page_that_names_it() -> None:
+    """The runbook of an alert exists."""
+    for alert in monitoring.ALERTS:
+        assert (ROOT / f"runbooks/{alert.runbook}.md").exists(), alert
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    """Every series in a rule is in the catalogue of metrics."""
+    known = {metric.name for metric in metrics.catalogue()}
+    for alert in monitoring.ALERTS:
+        asked = {re.sub("_(total|bucket)$", "", name) for name in re.findall(r"\batp_\w+", alert.expression)}
+        assert asked
+        assert asked <= known, alert.name
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    """A panel per metric, none twice."""
+    shown = [panel["title"] for panel in monitoring.dashboard()["panels"]]
+    assert shown == [metric.name for metric in metrics.catalogue()]
+
+
+def test_every_alert_is_tested() -> None:
+    """A rule without a case here might never fire."""
+    assert set(CASES) == {alert.name for alert in monitoring.ALERTS}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_alert_fires_when_it_must_and_only_then(name: str, tmp_path: Path) -> None:
+    """promtool plays two histories: in one the alert fires, in the other it does not."""
+    bad, good, minute = CASES[name]
+    (tmp_path / "rules.yaml").write_text(monitoring.files()[monitoring.ALERTS_FILE])
+    tests = [unit_test(name, bad, minute, True), unit_test(name, good, minute, False)]
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
+    promtool("test", "rules", "tests.yaml", folder=tmp_path)
+
+
+def test_no_worker_at_all_is_noticed(tmp_path: Path) -> None:
+    """When nobody reports anything, partitions count as unserved."""
+    (tmp_path / "rules.yaml").write_text(monitoring.files()[monitoring.ALERTS_FILE])
+    tests = [unit_test("AtpPartitionsUnserved", EMPTY, "10m", True)]
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
+    promtool("test", "rules", "tests.yaml", folder=tmp_path)
