@@ -37,11 +37,12 @@ soak: setup ## hours of it: SOAK_MINUTES of new seeds from SOAK_SEED on
 	WORKERS=$(WORKERS) $(BIN)/python -m tests.simulation $(SOAK_SEED) --minutes $(SOAK_MINUTES) --table
 
 broker: setup ## tests on the embedded broker and on real Apache Kafka
-	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/lane -m "not slow"
+	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/lane -m "not slow"
 
 test: check ## everything that must pass, the fast part first
 	$(MAKE) quick simulation mutations
-	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks
+	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade
+	$(BIN)/pytest -q tests/browser
 	$(BIN)/pytest -q tests/lane -m kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
 

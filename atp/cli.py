@@ -229,6 +229,34 @@ def api_key(
     command.make_key(name, channel, per_second, sys.stdout, sys.stderr)
 
 
+modes = typer.Typer(help="How confidently each channel may sell.", no_args_is_help=True)
+app.add_typer(modes, name="modes")
+
+
+@modes.command("list")
+def modes_list(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Every mode that was set; all others are CONFIDENT."""
+    from atp.commands import modes as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.list_modes(as_json, sys.stdout)
+
+
+@modes.command("set")
+def modes_set(
+    region: Annotated[str, typer.Argument(metavar="REGION")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL")],
+    mode: Annotated[str, typer.Argument(metavar="CONFIDENT|CONSERVATIVE|SUSPENDED")],
+    reason: Annotated[str, typer.Option(help="Why, for those who read it later.")] = "",
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Set a mode by hand; CONFIDENT takes it back."""
+    from atp.commands import modes as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.set_mode(region, channel, mode, reason, sys.stdout)
+
+
 route = typer.Typer(help="Who answers: legacy mart or product.", no_args_is_help=True)
 app.add_typer(route, name="route")
 

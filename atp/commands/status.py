@@ -26,7 +26,7 @@ class Answer(msgspec.Struct):
 def status(as_json: bool, out: IO[str]) -> None:
     """Print every task; raise unless every worker answers and every partition of every lane runs somewhere."""
     config = checked_settings()
-    answers = [_ask(worker) for worker in config.worker_urls]
+    answers = [ask(worker) for worker in config.worker_urls]
     wrong = problems(answers, config.partitions)
     if as_json:
         out.write(msgspec.json.encode({"ok": not wrong, "problems": wrong, "workers": answers}).decode() + "\n")
@@ -38,7 +38,7 @@ def status(as_json: bool, out: IO[str]) -> None:
 
 def resume(lane: str, partition: int, out: IO[str]) -> None:
     """Let a FAILED task take over again, at whichever worker has it."""
-    answers = [_ask(worker) for worker in checked_settings().worker_urls]
+    answers = [ask(worker) for worker in checked_settings().worker_urls]
     known = sorted({name for answer in answers for name in answer.lanes})
     if known and lane not in known:
         raise WrongUseError(f"LANE = {lane!r}: allowed are {', '.join(known)}")
@@ -89,7 +89,8 @@ def _words(task: TaskStatus) -> str:
     return f"{waiting}; {task.last_error}" if task.last_error else waiting
 
 
-def _ask(worker: str) -> Answer:
+def ask(worker: str) -> Answer:
+    """What one worker says."""
     try:
         with urllib.request.urlopen(f"{worker}/status", timeout=TIMEOUT_S) as response:
             found = msgspec.json.decode(response.read(), type=dict[str, Any])

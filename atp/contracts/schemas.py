@@ -17,6 +17,7 @@ from atp.domain.freshness import Heartbeat
 from atp.domain.modes import ChannelMode
 from atp.domain.nodes import Node
 from atp.domain.policy import Policy
+from atp.domain.routes import Route
 from atp.lane import DeadLetter
 from atp.topics import Role, Topic
 
@@ -43,6 +44,7 @@ VALUE_TYPES: dict[str, Any] = {
     topics.POLICIES.name: Policy,
     topics.AVAILABILITY.name: CanonicalRecord,
     topics.MODES.name: ChannelMode,
+    topics.ROUTES.name: Route,
     topics.DEAD_LETTERS.name: DeadLetter,
 }
 TYPED = tuple(topic for topic in topics.CATALOGUE if topic.name in VALUE_TYPES)

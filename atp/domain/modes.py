@@ -20,12 +20,13 @@ class Mode(StrEnum):
 
 
 class ChannelMode(msgspec.Struct, frozen=True, gc=False):
-    """One row of `atp.modes.v1`."""
+    """One row of `atp.modes.v1`. `cause`: a reason code; `reason`: an operator's words."""
 
     region: Identity
     channel: Identity
     mode: Mode
     cause: str = ""
+    reason: str = ""
 
 
 CONFIDENT = ChannelMode("", "", Mode.CONFIDENT)

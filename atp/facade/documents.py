@@ -32,6 +32,7 @@ class Documents:
     def __init__(self, config: dict[str, Any], states: Sequence[str], events: Sequence[str] = ()) -> None:
         self._by_topic: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in states}
         self._events: dict[str, deque[Event]] = {name: deque(maxlen=EVENTS_KEPT) for name in events}
+        self._written_ms: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
         self.revision = self.unreadable = 0
         self._follower = Follower(config, dict.fromkeys([*states, *events], False), self)
@@ -67,6 +68,10 @@ class Documents:
         with self._lock:
             return dict(self._by_topic[topic])
 
+    def written_ms(self, topic: str, key: str) -> int:
+        """When a document was written (epoch ms)."""
+        return self._written_ms.get((topic, key), 0)
+
     def events(self, topic: str) -> list[Event]:
         """The latest events of a topic, in order of their times."""
         with self._lock:
@@ -83,16 +88,16 @@ class Documents:
     def take(self, message: Any) -> None:
         """A document, its deletion, or an event."""
         topic, key = message.topic(), (message.key() or b"").decode(errors="replace")
-        value = _decoded(message.value())
+        value, (_, at_ms) = _decoded(message.value()), message.timestamp()
         with self._lock:
             self.revision += 1
             if topic in self._events:
-                _, at_ms = message.timestamp()
                 self._events[topic].append(Event(at_ms, message.partition(), message.offset(), value))
             elif message.value() is None:
                 self._by_topic[topic].pop(key, None)
             elif isinstance(value, dict):
                 self._by_topic[topic][key] = value
+                self._written_ms[topic, key] = at_ms
             else:
                 self.unreadable += 1
 

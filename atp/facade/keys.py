@@ -104,11 +104,11 @@ class Keys:
         """Whether no key is asked for."""
         return self._anyone is not None
 
-    def caller(self, request: Request) -> Caller:
+    def caller(self, request: Request, cookie: str | None = None) -> Caller:
         """Who asks, or ProblemError 401."""
         if self._anyone is not None:
             return self._anyone
-        found = self._callers.get(hashed(_given(request)))
+        found = self._callers.get(hashed(_given(request) or cookie or ""))
         if found is None:
             raise ProblemError(401, "no-key", "No valid key", "Authorization: Bearer KEY is needed, with a known key")
         return found

@@ -1,0 +1,1 @@
+"""The operations console: one page, hand-written script and style, nothing from another host."""

@@ -1,0 +1,49 @@
+"""Who may see the console and use its actions."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.facade.conftest import Door
+
+ACTION = {"region": "uk", "channel": "web", "mode": "SUSPENDED", "reason": "test"}
+
+
+async def test_without_a_key_only_the_sign_in_is_shown(door: Door) -> None:
+    """No figure, no script, and no asset of another host before an operator has signed in."""
+    page = await door.http.get("/")
+    assert "Sign in" in page.text
+    assert "console.js" not in page.text
+    assert "http" not in page.text.replace("http-equiv", "")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+
+
+@pytest.mark.parametrize(("key", "status"), [("web-key", 403), ("stolen", 401)])
+@pytest.mark.parametrize("path", ["/console/events", "/console/explain?sku=S&region=uk"])
+async def test_a_channels_key_opens_nothing_here(door: Door, key: str, status: int, path: str) -> None:
+    """The console is for operators."""
+    assert (await door.get(path, key)).status_code == status
+
+
+async def test_an_operator_signs_in_with_a_cookie_that_no_script_reads(door: Door) -> None:
+    """The key comes back as an HttpOnly, SameSite=Strict cookie; with it the page has its script."""
+    signed = await door.http.post("/console/sign-in", content=b"key=boss-key")
+    assert signed.status_code == 303
+    assert {"HttpOnly", "SameSite=strict"} <= set(signed.headers["set-cookie"].split("; "))
+    assert "console.js" in (await door.http.get("/")).text
+
+
+async def test_another_sites_form_cannot_act(door: Door) -> None:
+    """An action needs a header that a form cannot send, even with the operator's key."""
+    headers = {"Authorization": "Bearer boss-key"}
+    refused = await door.http.post("/console/modes", json=ACTION, headers=headers)
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:atp:problem:not-the-console")
+
+
+async def test_what_the_command_refuses_is_a_problem(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong use of a command is the same sentence here: field, value, what is allowed."""
+    monkeypatch.setenv("ATP_BOOTSTRAP", door.bootstrap)
+    headers = {"Authorization": "Bearer boss-key", "X-ATP-Console": "1"}
+    refused = await door.http.post("/console/modes", json={**ACTION, "mode": "PERHAPS"}, headers=headers)
+    assert refused.status_code == 422
+    assert "mode = 'PERHAPS'" in refused.json()["detail"]
