@@ -52,6 +52,8 @@ bench: setup ## our worker beside Kafka Streams and stock Faust on real Kafka, o
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-annotate \
 	  --no-header --universal --python-version 3.11 -q -o requirements.lock
+	uv pip compile pyproject.toml --extra image -c requirements.lock --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --universal --python-version 3.11 -q -o docker/requirements.lock
 
 clean:
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info
