@@ -111,6 +111,7 @@ def _on_topic(party: Party, topic: Topic) -> Iterator[str]:
 def _beside_topics(party: Party) -> Iterator[Grant]:
     if party in (Party.CHANNEL, Party.FINANCE):
         yield Grant("group", f"{party}-", "Read", prefixed=True)
+        yield Grant("group", "atp-follower", "Describe")  # `atp.client` looks it up, and never joins or commits
     if party is Party.WORKER:
         yield Grant("group", "atp", "Read")
         yield Grant("group", "atp-", "Read", prefixed=True)

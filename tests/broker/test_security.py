@@ -19,6 +19,7 @@ from atp import access, admin
 from atp.access import Party
 from atp.brokers.kafka import KafkaCluster, Security
 from atp.brokers.process import Child
+from atp.client import Client
 from atp.commands import clients
 from atp.topics import AVAILABILITY, CATALOGUE, DEAD_LETTERS, FACT_TOPICS, MODES, STOCK, Role
 from tests.broker.test_cli_on_brokers import await_record, checks, create_topics
@@ -138,7 +139,7 @@ def test_a_stranger_may_do_nothing(secure: SecureBroker) -> None:
 
 
 def test_the_product_runs_over_tls_and_scram(secure: SecureBroker, tmp_path: Path) -> None:
-    """Publish, worker, doctor, explain: each as its own role, passwords from files, and no secret in any output."""
+    """Publish, worker, a channel's client, doctor, explain: each as its own role; no secret in any output."""
     ops, worker = secure.user("ops"), secure.user("worker", ATP_SESSION_TIMEOUT_MS="3000")
     sent = {
         "reference": node(), "ops": policy(), "inventory": count("c", "10:00:00.000", 300),
@@ -151,6 +152,10 @@ def test_the_product_runs_over_tls_and_scram(secure: SecureBroker, tmp_path: Pat
     child = Child([sys.executable, "-m", "atp.cli", "worker", "--log-level", "debug"], log, clean(worker))
     try:
         await_record(secure.config("ops"), "S|uk")
+        config = secure.config("channel")
+        with Client(config["bootstrap.servers"], config=config) as client:
+            client.wait_ready(30)
+            assert client.sellable("S", "uk", "web").atp == 295
         doctor, explained = atp("doctor", "--json", **ops), atp("explain", "S", "uk", "--json", **ops)
     finally:
         child.stop()

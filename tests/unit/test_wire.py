@@ -76,7 +76,7 @@ def test_channels_read_the_product_and_nothing_else() -> None:
     """A channel's rights: two topics to read, its own groups, no writing."""
     grants = access.grants(Party.CHANNEL)
     assert {grant.name for grant in grants if grant.resource == "topic"} == {AVAILABILITY.name, MODES.name}
-    assert {grant.operation for grant in grants} == {"Read"}
+    assert {grant.operation for grant in grants} == {"Read", "Describe"}
 
 
 @pytest.mark.parametrize("party", [party for party in Party if party not in (Party.WORKER, Party.OPS)])
