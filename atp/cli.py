@@ -229,6 +229,24 @@ def api_key(
     command.make_key(name, channel, per_second, sys.stdout, sys.stderr)
 
 
+drill = typer.Typer(help="Exercises with known truth.", no_args_is_help=True)
+app.add_typer(drill, name="drill")
+
+
+@drill.command("game-day")
+def drill_game_day(
+    seed: Annotated[int | None, typer.Option(help="Which degradation; default: by the clock.")] = None,
+    limit_s: Annotated[int, typer.Option("--limit", min=1, help="Seconds the operator has.")] = 900,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a product on this machine into a random degradation; score the time to the right action."""
+    from atp.commands import game_day as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.run(seed, limit_s, as_json, sys.stdout)
+
+
 modes = typer.Typer(help="How confidently each channel may sell.", no_args_is_help=True)
 app.add_typer(modes, name="modes")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from atp.admin import silent_logger
@@ -103,3 +104,15 @@ def read_whole(reader: Consumer, places: Iterable[Place]) -> Iterator[Any]:
             else:
                 raise KafkaException(error)
     reader.unassign()
+
+
+def documents(config: dict[str, Any], topic: str) -> dict[str, Any]:
+    """The latest document of every key of a compacted topic with one partition, in order of the keys."""
+    found: dict[str, bytes] = {}
+    with one_line(config["bootstrap.servers"]), consumer(config) as reader:
+        for message in read_whole(reader, [(topic, 0)]):
+            key = message.key().decode(errors="replace")
+            found.pop(key, None)
+            if message.value() is not None:
+                found[key] = message.value()
+    return {key: msgspec.json.decode(found[key]) for key in sorted(found)}

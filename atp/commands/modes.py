@@ -17,14 +17,7 @@ from atp.domain.modes import OPERATOR, Mode, ModeError, parse_mode
 
 def list_modes(as_json: bool, out: IO[str]) -> None:
     """Print every mode that was ever set; all others are CONFIDENT."""
-    config = checked_settings()
-    found: dict[str, bytes] = {}
-    with clients.one_line(config.bootstrap), clients.consumer(config.admin()) as reader:
-        for message in clients.read_whole(reader, [(topics.MODES.name, 0)]):
-            found.pop(message.key().decode(errors="replace"), None)
-            if message.value() is not None:
-                found[message.key().decode(errors="replace")] = message.value()
-    rows = [msgspec.json.decode(found[key]) for key in sorted(found)]
+    rows = list(clients.documents(checked_settings().admin(), topics.MODES.name).values())
     if as_json:
         out.write(msgspec.json.encode({"modes": rows}).decode() + "\n")
         return

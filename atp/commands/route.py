@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
@@ -113,11 +113,4 @@ def _line(found: Comparison) -> str:
 
 
 def _book(config: Settings) -> RouteBook:
-    documents: dict[str, dict[str, Any]] = {}
-    with clients.one_line(config.bootstrap), clients.consumer(config.admin()) as reader:
-        for message in clients.read_whole(reader, [(topics.ROUTES.name, 0)]):
-            name = message.key().decode(errors="replace")
-            documents.pop(name, None)
-            if message.value() is not None:
-                documents[name] = msgspec.json.decode(message.value())
-    return route_book(documents, config)
+    return route_book(clients.documents(config.admin(), topics.ROUTES.name), config)
