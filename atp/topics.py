@@ -73,11 +73,25 @@ SUBSTITUTIONS = Topic(
 AVAILABILITY = Topic(
     "atp.availability.v1", Role.PUBLISHED, "sku|region", "agents/availability", "sales channels", True
 )
+REGION_PARTIALS = Topic("atp.region-partials.v1", Role.INTERNAL, "region", "agents/reconciliation", "worker")
+MODE_COMMANDS = Topic("atp.mode-commands.v1", Role.CONTROL, "region", "operators", "worker", retention_ms=90 * DAY_MS)
+MODE_CHANGES = Topic(
+    "atp.mode-changes.v1", Role.PUBLISHED, "region|channel", "agents/modes", "operations", retention_ms=90 * DAY_MS
+)
+RESULTS = Topic(
+    "atp.reconciliation.results.v1",
+    Role.PUBLISHED,
+    "region",
+    "agents/modes",
+    "operations",
+    retention_ms=90 * DAY_MS,
+)
+FRESHNESS = Topic("atp.freshness.v1", Role.PUBLISHED, "region", "agents/freshness", "operations", True)
 MODES = Topic(
     "atp.modes.v1",
     Role.PUBLISHED,
     "region|channel",
-    "operators, agents/modes",
+    "agents/modes",
     "channels, worker",
     True,
     co_partitioned=False,
@@ -109,6 +123,16 @@ CHANGELOG = Topic(
     changelog=True,
 )
 
+REGION_CHANGELOG = Topic(
+    "atp-region-changelog",
+    Role.INTERNAL,
+    "table and row key",
+    "the lane, own partition",
+    "the lane",
+    True,
+    changelog=True,
+)
+
 FACT_TOPICS = (STOCK, RESERVATIONS, RECEIPTS, DAMAGES)
 CATALOGUE = (
     *FACT_TOPICS,
@@ -119,9 +143,15 @@ CATALOGUE = (
     POLICIES,
     SUBSTITUTIONS,
     AVAILABILITY,
+    REGION_PARTIALS,
+    MODE_COMMANDS,
     MODES,
+    MODE_CHANGES,
+    RESULTS,
+    FRESHNESS,
     ROUTES,
     DEAD_LETTERS,
     CHANGELOG,
+    REGION_CHANGELOG,
 )
 BY_NAME = {topic.name: topic for topic in CATALOGUE}

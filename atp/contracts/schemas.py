@@ -14,7 +14,7 @@ from atp import topics
 from atp.domain.availability import Content
 from atp.domain.facts import FACT_TYPES, Identity, Instant, Sku
 from atp.domain.freshness import Heartbeat
-from atp.domain.modes import ChannelMode
+from atp.domain.modes import ChannelMode, ModeChange, ModeCommand
 from atp.domain.nodes import Node
 from atp.domain.policy import Policy
 from atp.domain.routes import Route
@@ -44,6 +44,8 @@ VALUE_TYPES: dict[str, Any] = {
     topics.POLICIES.name: Policy,
     topics.AVAILABILITY.name: CanonicalRecord,
     topics.MODES.name: ChannelMode,
+    topics.MODE_COMMANDS.name: ModeCommand,
+    topics.MODE_CHANGES.name: ModeChange,
     topics.ROUTES.name: Route,
     topics.DEAD_LETTERS.name: DeadLetter,
 }

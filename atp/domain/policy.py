@@ -186,6 +186,27 @@ class RecordPolicy:
         self.numerators = {key: int(weight * self.denominator) for key, weight in table.items()}
 
 
+class RegionPolicy:
+    """What holds for a region as a whole: when it may sell confidently, and how fresh it must be."""
+
+    def __init__(self, field: Any, version: int) -> None:
+        self.version = version
+        self.channels: tuple[str, ...] = tuple(field("channels"))
+        self.required_sources: tuple[str, ...] = tuple(field("required_sources"))
+        self.heartbeat_timeout_ms: int = field("heartbeat_timeout_s") * 1000
+        self.reconcile_interval_ms: int = field("reconcile_interval_s") * 1000
+        self.drift_keys_share = _share(field("region_drift_keys_share"))
+        self.drift_units_share = _share(field("region_drift_units_share"))
+        self.clean_cycles_to_restore: int = field("clean_cycles_to_restore")
+        self.freshness_target_ms: int = field("freshness_target_s") * 1000
+        self.freshness_share = _share(field("freshness_share"))
+
+
+def _share(value: float) -> Fraction:
+    """0.02 means two hundredths, not the binary fraction nearest to it."""
+    return Fraction(repr(value))
+
+
 def _outranks(other: ChannelPolicy, mine: ChannelPolicy) -> bool:
     """Equal or higher priority; 1 is highest, absent is lowest."""
     if mine.priority is None:
@@ -202,18 +223,21 @@ class PolicyBook:
     def __init__(self) -> None:
         self._by_scope: dict[str, Policy] = {}
         self._regions: dict[str, RecordPolicy] = {}
+        self._wholes: dict[str, RegionPolicy] = {}
         self._skus: dict[tuple[str, str], RecordPolicy] = {}
 
     def put(self, policy: Policy) -> None:
         """Take a policy; a later one of the same scope replaces it."""
         self._by_scope[policy.scope] = policy
         self._regions.clear()
+        self._wholes.clear()
         self._skus.clear()
 
     def remove(self, scope: str) -> None:
         """Forget the policy of a scope."""
         self._by_scope.pop(scope, None)
         self._regions.clear()
+        self._wholes.clear()
         self._skus.clear()
 
     def decides_outlook(self, sku: str) -> bool:
@@ -236,6 +260,15 @@ class PolicyBook:
         found = self._skus.get((sku, region))
         if found is None:
             found = self._skus[sku, region] = self._compile(sku, region)
+        return found
+
+    def of_region(self, region: str) -> RegionPolicy:
+        """The policy of a region as a whole."""
+        found = self._wholes.get(region)
+        if found is None:
+            chain = self._chain(["default", f"region:{region}"])
+            version = max((policy.version for policy in chain), default=0)
+            found = self._wholes[region] = RegionPolicy(_reader(chain), version)
         return found
 
     def _compile(self, sku: str | None, region: str) -> RecordPolicy:

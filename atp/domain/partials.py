@@ -1,0 +1,82 @@
+"""Partials: what SKU tasks tell region tasks in their transactions, each of its own partition.
+
+Topic `atp.region-partials.v1`, key region. A partial may come twice; none is a sum over partitions.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class SnapshotCompared(msgspec.Struct, tag="snapshot.compared", kw_only=True):
+    """How one partition's rows of a snapshot compare with our state at its as_of; one per partition and snapshot.
+
+    `expected_…`: what the closing marker says; `rows, units`: what came. `complete`: they agree, and the marker came.
+    `over_promised_units`: units that we held too many.
+    """
+
+    region: str
+    source: str
+    kind: str  # stock or reservations
+    snapshot_id: str
+    as_of_ms: int
+    partition: int
+    partitions: int
+    expected_rows: int
+    expected_units: int
+    rows: int
+    units: int
+    keys: int
+    drifting_keys: int
+    drifted_units: int
+    over_promised_units: int
+    complete: bool
+    compared_ms: int
+
+
+class SourceCounted(msgspec.Struct, tag="source.counted", kw_only=True):
+    """Distinct facts and units of one hour of recorded_at; cumulative, the latest of a partition counts."""
+
+    source: str
+    region: str
+    topic: str
+    hour: str  # as heartbeats name it
+    partition: int
+    facts: int
+    units: int
+
+
+class SourceGap(msgspec.Struct, tag="source.gap", kw_only=True):
+    """Numbers of a source's sequence that never came."""
+
+    source: str
+    region: str
+    topic: str
+    partition: int
+    first_seq: int
+    last_seq: int
+
+
+class LagMeasured(msgspec.Struct, tag="lag.measured", kw_only=True):
+    """Fact → published lags since the last of these: a quantile sketch, units of facts by bucket (`lags.py`)."""
+
+    region: str
+    source: str
+    partition: int
+    measured_ms: int
+    facts: int
+    in_time: int  # of them, within the freshness target
+    sketch: dict[int, int]
+
+
+class ExceptionsOpen(msgspec.Struct, tag="exceptions.open", kw_only=True):
+    """The exceptions of one partition that are not settled. `oldest_ms`: when the oldest was opened."""
+
+    region: str
+    partition: int
+    open: int
+    units: int
+    oldest_ms: int
+
+
+Partial = SnapshotCompared | SourceCounted | SourceGap | LagMeasured | ExceptionsOpen
