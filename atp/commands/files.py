@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,29 @@ def read_bytes(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WrongUseError(
-            f"{what} = {path}: cannot be read ({error.strerror}); a readable file is needed"
-        ) from None
+        raise _unreadable(path, what, error) from None
+
+
+def _unreadable(path: Path, what: str, error: OSError) -> WrongUseError:
+    return WrongUseError(f"{what} = {path}: cannot be read ({error.strerror}); a readable file is needed")
 
 
 def fact_lines(content: bytes) -> Iterator[FactLine | BadLine]:
     """The records of a FACTS.jsonl in order; empty lines are passed over."""
-    for number, raw in enumerate(content.splitlines(), 1):
+    return _records(content.splitlines())
+
+
+def lines_of(path: Path, what: str) -> Iterator[FactLine | BadLine]:
+    """The same, read line by line: a file may be larger than memory."""
+    try:
+        with path.open("rb") as file:
+            yield from _records(file)
+    except OSError as error:
+        raise _unreadable(path, what, error) from None
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[FactLine | BadLine]:
+    for number, raw in enumerate(lines, 1):
         if not raw.strip():
             continue
         try:

@@ -8,6 +8,7 @@ the most specific scope that sets it; stage weights are taken stage by stage.
 from __future__ import annotations
 
 import re
+from datetime import time
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
@@ -71,11 +72,16 @@ class Policy(BaseModel):
     heartbeat_timeout_s: Positive = 300
     freshness_target_s: Positive = 300
     freshness_share: Annotated[float, Field(ge=0, le=1)] = 0.95
+    ledger_grace_s: Count = 900
+    ledger_final_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "06:00"
+    ledger_completeness: Weight = Decimal("0.9995")
     protections: dict[str, Count] = {}
     priorities: dict[str, Positive] = {}
     quotas: dict[str, Count] = {}
 
-    @field_validator("buffer_percent", "drift_z", "receiving_weight", "overdue_decay", mode="before")
+    @field_validator(
+        "buffer_percent", "drift_z", "receiving_weight", "overdue_decay", "ledger_completeness", mode="before"
+    )
     @classmethod
     def _exact(cls, value: Any) -> Any:
         # 0.9 means nine tenths, not the binary fraction nearest to it
@@ -162,6 +168,9 @@ class RecordPolicy:
         self.heartbeat_timeout_ms: int = field("heartbeat_timeout_s") * 1000
         self.freshness_target_ms: int = field("freshness_target_s") * 1000
         self.correction_ms: int = field("correction_hours") * 3_600_000
+        self.ledger_grace_ms: int = field("ledger_grace_s") * 1000
+        self.ledger_final_at = time.fromisoformat(field("ledger_final_at"))
+        self.ledger_completeness = Fraction(field("ledger_completeness"))
         self.drift_units_tolerance: int = field("drift_units_tolerance")
         self.receiving_weight = Fraction(field("receiving_weight"))
         days, lead = field("horizon_days"), field("lead_time_days")

@@ -1,0 +1,217 @@
+"""The stock of one SKU as the ledger books it: what each fact says, and what it changes.
+
+The stock rules are those of the worker (`stock.py`, `documents.py`); the ledger only plays the facts in another
+order. Played in the order of their own times, the state at a midnight is that of all facts dated before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import msgspec
+
+from atp.domain import damages, receipts, stock
+from atp.domain.documents import History, Totals, effects, insert
+from atp.domain.facts import Damage, Receipt, StockAdjusted, StockCounted, StockMoved, StockReturned, StockShipped
+from atp.domain.intake import Admitted, Horizons, line_key
+from atp.domain.journal import Journal
+from atp.domain.rows import MemoryRows
+from atp.domain.stock import STATES, NodeStock, StockCount, StockEffect, StockRows
+
+RECONCILIATION = "atp.reconciliation"  # the source of corrections
+(
+    RECEIPTS,
+    RETURNS,
+    SHIPMENTS,
+    DAMAGES,
+    WRITE_OFFS,
+    ADJUSTMENTS,
+    MOVES,
+    COUNT_CORRECTIONS,
+    RECONCILIATION_CORRECTIONS,
+) = range(9)
+CLASSES = (
+    "receipts",
+    "returns",
+    "shipments",
+    "damages",
+    "write_offs",
+    "adjustments",
+    "moves",
+    "count_corrections",
+    "reconciliation_corrections",
+)
+_CLASS_OF: dict[type, int] = {
+    Receipt: RECEIPTS,
+    StockReturned: RETURNS,
+    StockShipped: SHIPMENTS,
+    Damage: DAMAGES,
+    StockAdjusted: ADJUSTMENTS,
+    StockMoved: MOVES,
+}
+
+
+class DocumentVersion(msgspec.Struct, gc=False):
+    """A version of a receipt line or damage document, with the stream time it was admitted at."""
+
+    name: str
+    totals: Totals
+    stream_ms: int
+    supplier: str = ""
+
+
+class Posting(msgspec.Struct, gc=False):
+    """An admitted stock, receipt or damage fact, as the ledger books it."""
+
+    time_ms: int
+    recorded_ms: int
+    event_id: str
+    movement: int  # its class; of a count, the class of what it corrects
+    node: str
+    act: StockEffect | StockCount | DocumentVersion
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Its place among the facts."""
+        return (self.time_ms, self.recorded_ms, self.event_id)
+
+    @property
+    def arrival(self) -> tuple[int, int, str]:
+        """Its place in the order in which facts were recorded."""
+        return (self.recorded_ms, self.time_ms, self.event_id)
+
+
+def posting_of(admitted: Admitted) -> Posting:
+    """The posting of an admitted fact that may change stock."""
+    fact = admitted.fact
+    act: StockEffect | StockCount | DocumentVersion
+    if isinstance(fact, Receipt):
+        name = f"r\x1f{line_key(fact.receipt_id, fact.line)}"
+        totals = receipts.totals_of(fact, admitted.time_ms)
+        act = DocumentVersion(name, totals, admitted.stream_ms, fact.supplier or "")
+    elif isinstance(fact, Damage):
+        totals = damages.totals_of(fact, admitted.time_ms)
+        act = DocumentVersion(f"d\x1f{fact.damage_id}", totals, admitted.stream_ms)
+    else:
+        act = stock.effect_of(admitted)
+        act.stream_ms = admitted.time_ms  # played in order of time, the journal is pruned by it
+    if isinstance(fact, StockCounted):
+        corrected = fact.source == RECONCILIATION
+        movement = RECONCILIATION_CORRECTIONS if corrected else COUNT_CORRECTIONS
+    else:
+        movement = _CLASS_OF[type(fact)]
+    assert fact.node is not None
+    return Posting(admitted.time_ms, admitted.recorded_ms, fact.event_id, movement, fact.node, act)
+
+
+class Change(msgspec.Struct, gc=False):
+    """What a posting did at one node, by state: what it says, and what it changed beyond that."""
+
+    node: str
+    said: list[int]
+    corrected: list[int]
+
+
+class _Overlay(MemoryRows[Any]):
+    """Rows over other rows: read through, copied before they are changed."""
+
+    def __init__(self, below: MemoryRows[Any]) -> None:
+        super().__init__()
+        self._below = below
+
+    def get(self, key: tuple[str, ...], /) -> Any:  # type: ignore[override]
+        if key in self:
+            return self[key]
+        row = self._below.get(key)
+        return None if row is None else deepcopy(row)
+
+
+class Book:
+    """Stock of one SKU at all its nodes, with the journals and documents behind it."""
+
+    def __init__(self, sku: str, horizons: Horizons) -> None:
+        self.sku = sku
+        self.horizons = horizons
+        # a fact may be dated five minutes after it was recorded: nothing that it may still move is pruned
+        self._kept = msgspec.structs.replace(horizons, journal_hours=horizons.journal_hours + 1)
+        self.nodes: MemoryRows[NodeStock] = MemoryRows()
+        self._rows = StockRows(self.nodes, MemoryRows(), MemoryRows())
+        self._documents: MemoryRows[History] = MemoryRows()
+        # of a (node, state): the class of the count that is its baseline
+        self.corrected_by: dict[tuple[str, int], int] = {}
+
+    def overlay(self) -> Book:
+        """A book that goes on from here without changing this one."""
+        found = Book(self.sku, self.horizons)
+        rows = self._rows
+        found.nodes = _Overlay(self.nodes)
+        found._rows = StockRows(found.nodes, _Overlay(rows.indexes), _Overlay(rows.chunks))  # type: ignore[arg-type]
+        found._documents = _Overlay(self._documents)
+        found.corrected_by = dict(self.corrected_by)
+        return found
+
+    def post(self, posting: Posting) -> Iterator[Change]:
+        """Book a fact; what it did, node by node."""
+        act = posting.act
+        if isinstance(act, DocumentVersion):
+            by_node: dict[str, list[StockEffect]] = {}
+            for effect in self._shares(act):
+                by_node.setdefault(effect.node, []).append(effect)
+            for node, shares in by_node.items():
+                yield self._apply(node, shares, posting)
+        else:
+            yield self._apply(act.node, [act], posting)
+
+    def _shares(self, version: DocumentVersion) -> list[StockEffect]:
+        key = (version.name,)
+        history = self._documents.get(key) or History()
+        at = insert(history, version.totals, version.stream_ms - self.horizons.journal_ms)
+        self._documents[key] = history
+        if at is None:
+            return []
+        return effects(history, at, self.sku, version.name, version.totals.time_ms)
+
+    def _apply(self, node: str, acts: list[Any], posting: Posting) -> Change:
+        key = (self.sku, node)
+        row = self.nodes.get(key)
+        before = list(row.on_hand) if row else [0] * len(STATES)
+        said = [0] * len(STATES)
+        for act in acts:
+            _say(said, act, self._withdrawn(key, act))
+            stock.apply(act, self._rows, self._kept)
+        row = self.nodes[key]
+        if isinstance(acts[0], StockCount):
+            for state in acts[0].counted:
+                if row.baselines[state] == acts[0].order:
+                    self.corrected_by[node, state] = posting.movement
+        changed = zip(row.on_hand, before, said, strict=True)
+        return Change(node, said, [after - was - told for after, was, told in changed])
+
+    def _withdrawn(self, key: tuple[str, str], act: Any) -> tuple[int, ...]:
+        """The legs that a re-dated share loses: what the journal still holds of it."""
+        if isinstance(act, StockCount) or not act.replaces:
+            return ()
+        row = self.nodes.get(key)
+        if row is None:
+            return ()
+        journal = Journal(key, row.tail, self._rows.indexes, self._rows.chunks)
+        for entry in journal.between(act.time_ms, act.time_ms):
+            if entry[1] == act.tag:
+                return entry[2]
+        return ()
+
+    def sellable(self, nodes: set[str]) -> int:
+        """Sellable units at some nodes."""
+        rows = (self.nodes.get((self.sku, node)) for node in nodes)
+        return sum(row.on_hand[stock.SELLABLE] for row in rows if row is not None)
+
+
+def _say(said: list[int], act: StockEffect | StockCount, withdrawn: tuple[int, ...]) -> None:
+    if isinstance(act, StockCount):
+        return
+    for at in range(0, len(act.legs), 2):
+        said[act.legs[at]] += act.legs[at + 1]
+    for at in range(0, len(withdrawn), 2):
+        said[withdrawn[at]] -= withdrawn[at + 1]

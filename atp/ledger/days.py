@@ -1,0 +1,129 @@
+"""The ledger of everything gathered: every date of every region in order, as columns, with how it may close."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from atp.domain.daily_ledger import Rules, Settled, reckon
+from atp.domain.fold import World
+from atp.domain.ledger_book import Posting
+from atp.domain.ledger_close import Judgement, Status, judge
+from atp.domain.ledger_difference import Line
+from atp.domain.policy import RecordPolicy
+from atp.domain.refusals import Reason
+from atp.domain.times import Calendar, Day
+from atp.ledger.columns import Region
+from atp.ledger.gather import Gathered, Missed
+
+LATE = "LATE"  # came after the correction window of its date
+
+
+class LedgerDay(msgspec.Struct):
+    """A business date of a region. `lines` explain its differences; `missed`: facts recorded on it, in no row."""
+
+    region: str
+    day: Day
+    policy: RecordPolicy
+    judgement: Judgement
+    columns: dict[str, Any]
+    lines: list[tuple[str, Line]]
+    settled: list[tuple[str, Settled]]
+    missed: list[Missed]
+
+
+def rules_of(gathered: Gathered, close_ms: int) -> Rules:
+    """The ledger's questions, answered by the node reference and the policies."""
+    world = gathered.world
+
+    def calendar_of(region: str) -> Calendar:
+        return policy_of(world, region).calendar
+
+    def is_late(region: str, time_ms: int, recorded_ms: int) -> bool:
+        policy = policy_of(world, region)
+        return recorded_ms > policy.calendar.day(time_ms).end_ms + policy.correction_ms
+
+    def first_open(region: str, recorded_ms: int) -> int:
+        return recorded_ms - policy_of(world, region).correction_ms - 1
+
+    def region_of(node: str) -> str | None:
+        found = world.nodes.get(node)
+        return found.region if found is not None else None
+
+    return Rules(gathered.horizons, region_of, calendar_of, is_late, first_open, close_ms)
+
+
+def policy_of(world: World, region: str) -> RecordPolicy:
+    """What holds for a region as a whole: no SKU has a day of its own in the ledger."""
+    return world.policies.resolve("", region)
+
+
+def ledger_days(gathered: Gathered, close_ms: int, wanted: str | None = None) -> Iterator[LedgerDay]:
+    """Region by region, date by date, up to the last one whose midnight has passed."""
+    regions = _Regions(gathered, close_ms)
+    for name in sorted(regions.found):
+        if wanted is None or name == wanted:
+            yield from regions.days(name)
+
+
+class _Regions:
+    """The entries of all SKUs, by region."""
+
+    def __init__(self, gathered: Gathered, close_ms: int) -> None:
+        self._gathered, self._close_ms = gathered, close_ms
+        self.found: dict[str, Region] = {}
+        self._lines: dict[tuple[str, int], list[tuple[str, Line]]] = defaultdict(list)
+        self._settled: dict[tuple[str, int], list[tuple[str, Settled]]] = defaultdict(list)
+        self._missed: dict[tuple[str, int], list[Missed]] = defaultdict(list)
+        self._rules = rules_of(gathered, close_ms)
+        skus = sorted(gathered.facts)
+        for number, sku in enumerate(skus):
+            self._reckon(number, sku, skus)
+        self._miss(missed for missed in gathered.refused if missed.reason == Reason.TOO_OLD)
+
+    def _reckon(self, number: int, sku: str, skus: list[str]) -> None:
+        ledger = reckon(self._gathered.facts[sku].known_at(self._close_ms), self._rules)
+        for entry in ledger.entries:
+            region = self.found.get(entry.region)
+            if region is None:
+                region = self.found[entry.region] = Region(entry.region, skus)
+            region.add(number, entry)
+        for line in ledger.lines:
+            self._lines[line.region, line.ordinal].append((sku, line))
+        for settled in ledger.settled:
+            self._settled[settled.region, settled.ordinal].append((sku, settled))
+        self._miss(self._late(sku, posting) for posting in ledger.late)
+
+    def _late(self, sku: str, posting: Posting) -> Missed:
+        region = self._rules.region_of(posting.node) or ""
+        return Missed(posting.event_id, sku, region, LATE, posting.time_ms, posting.recorded_ms)
+
+    def _miss(self, found: Iterable[Missed]) -> None:
+        for missed in found:
+            if missed.region:
+                ordinal = self._rules.calendar_of(missed.region).day(missed.recorded_ms).ordinal
+                self._missed[missed.region, ordinal].append(missed)
+
+    def days(self, name: str) -> Iterator[LedgerDay]:
+        """Every date of a region whose midnight has passed."""
+        policy, region = policy_of(self._gathered.world, name), self.found[name]
+        last = policy.calendar.day(self._close_ms).ordinal - 1
+        for ordinal, columns in region.days(last):
+            day = Day(ordinal, policy.calendar.zone)
+            judgement = judge(name, day, self._gathered.totals, policy, self._close_ms)
+            key = (name, ordinal)
+            missed = sorted(self._missed[key], key=lambda known: (known.sku, known.event_id))
+            yield LedgerDay(name, day, policy, judgement, columns, self._lines[key], self._settled[key], missed)
+
+
+def closable(days: Iterable[LedgerDay]) -> Iterator[LedgerDay]:
+    """The dates of each region up to the first that is still open: a later one would open on nothing closed."""
+    stopped = ""
+    for day in days:
+        if day.judgement.status is Status.OPEN:
+            stopped = day.region
+        if day.region != stopped:
+            yield day
