@@ -1,4 +1,6 @@
-"""The application: a Faust app, and in it the lane that feeds the fact topics to the agents.
+"""The application: a Faust app, and in it two lanes that feed topics to the agents.
+
+`sku`: facts → state → records, by SKU. `region`: what the SKU tasks tell of a region, and what operators say → modes.
 
     faust -A atp.worker worker        what `atp worker` runs
 
@@ -13,12 +15,13 @@ from typing import Any
 import faust
 
 from atp import admin, settings, topics, wire
-from atp.lane.clock import ReplayClock, SystemClock
+from atp.lane.clock import FloorClock, ReplayClock, SystemClock
 from atp.lane.ports import Clock
 from atp.lane.service import Lane
 from atp.world import ControlWorld
 
 STAGES = ["intake", "receipts", "damages", "stock", "reservations", "availability"]
+REGION_STAGES = ["partials", "modes"]
 
 config = settings.load()
 
@@ -58,8 +61,17 @@ lane = Lane(
     settings=config.lane(),
     clock=clock,
 )
-lanes = {lane.name: lane}
-control = ControlWorld()
+region_lane = Lane(
+    app,
+    name="region",
+    inputs=[topics.REGION_PARTIALS.name, topics.MODE_COMMANDS.name],
+    stages=REGION_STAGES,
+    settings=config.region_lane(),
+    clock=FloorClock(clock) if isinstance(clock, ReplayClock) else clock,
+)
+lanes = {found.name: found for found in (lane, region_lane)}
+# Each lane has its own views of the control topics, and decides by nothing that its own state has not seen.
+control, region_control = ControlWorld(), ControlWorld()
 
 
 lane.view(topics.POLICIES.name).on_change(control.watch_policies)
@@ -67,6 +79,10 @@ lane.view(topics.NODES.name).on_change(control.watch_nodes)
 lane.view(topics.MODES.name).on_change(control.watch_modes)
 heartbeats = lane.view(topics.HEARTBEATS.name, sweeps=False)
 heartbeats.on_change(control.watch_heartbeats)
+
+region_lane.view(topics.POLICIES.name).on_change(region_control.watch_policies)
+region_lane.view(topics.NODES.name).on_change(region_control.watch_nodes)
+region_lane.view(topics.HEARTBEATS.name).on_change(region_control.watch_heartbeats)
 
 if isinstance(clock, ReplayClock):
     replay = clock

@@ -257,7 +257,7 @@ app.add_typer(modes, name="modes")
 
 @modes.command("list")
 def modes_list(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Every mode that was set; all others are CONFIDENT."""
+    """Every mode that is not CONFIDENT, or was not: kind of degradation, causes, since when, why."""
     from atp.commands import modes as command
 
     environment(ATP_BOOTSTRAP=bootstrap)
@@ -270,13 +270,14 @@ def modes_set(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL")],
     mode: Annotated[str, typer.Argument(metavar="CONFIDENT|CONSERVATIVE|SUSPENDED")],
     reason: Annotated[str, typer.Option(help="Why, for those who read it later.")] = "",
+    hours: Annotated[int, typer.Option(min=0, help="How long it holds, h; 0: until it is taken back.")] = 24,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Set a mode by hand; CONFIDENT takes it back."""
+    """Ask for a mode by hand, with a reason and an end; CONFIDENT takes the word back."""
     from atp.commands import modes as command
 
     environment(ATP_BOOTSTRAP=bootstrap)
-    command.set_mode(region, channel, mode, reason, sys.stdout)
+    command.set_mode(region, channel, mode, reason, sys.stdout, hours)
 
 
 route = typer.Typer(help="Who answers: legacy mart or product.", no_args_is_help=True)

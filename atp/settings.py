@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
+import msgspec
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -14,6 +15,8 @@ from atp import wire
 from atp.domain.intake import Horizons
 from atp.lane import LaneSettings
 from atp.topics import DEAD_LETTERS
+
+REGION_COMMIT_MS = 500
 
 
 class SettingsError(ValueError):
@@ -158,6 +161,10 @@ class Settings(BaseSettings):
             security=self.client(),
             admin=self.admin(),
         )
+
+    def region_lane(self) -> LaneSettings:
+        """The lane of regions: few records, so fewer commits; nothing of its state depends on horizons."""
+        return msgspec.structs.replace(self.lane(), commit_interval_ms=REGION_COMMIT_MS, pinned={})
 
 
 def _names(text: str) -> tuple[str, ...]:

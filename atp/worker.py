@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import gc
 
-from agents import availability, damages, dead_letters, intake, receipts, reservations, stock
+from agents import (
+    availability,
+    damages,
+    dead_letters,
+    intake,
+    modes,
+    partials,
+    receipts,
+    reservations,
+    stock,
+)
 from atp import pages, worker_metrics
 from atp.app import app, lane
 
@@ -18,7 +28,9 @@ __all__ = [
     "dead_letters",
     "intake",
     "lane",
+    "modes",
     "pages",
+    "partials",
     "receipts",
     "reservations",
     "stock",

@@ -36,7 +36,7 @@ CONTRACT = (
     "ledger", "drill", "doctor",
 )  # fmt: skip
 
-# What keeps each table of the SKU topology from growing for ever, or lets it grow.
+# What keeps each table from growing for ever, or lets it grow.
 BOUNDS = {
     "sku_heads": "a row per SKU; in it the nodes and regions that its facts named",
     "marks": "24 bytes a mark; a full bucket first drops what has expired (events, receipt and damage versions: "
@@ -54,6 +54,8 @@ BOUNDS = {
     "next write of its bucket",
     "demand": "sums by place and due date; live soft lines and unsettled ships; units used of about three days",
     "availability": "a row per published key, two numbers; never dropped",
+    "modes": "a row per region; in it the snapshots that wait for partitions (at most 8 per source), the causes that "
+    "stand, operators' words and the last row of every channel",
 }
 KINDS = {
     "table": "rows",
@@ -193,14 +195,14 @@ def _declared(call: ast.Call, line: str, modules: dict[str, str | None], writer:
 
 
 def stages() -> list[str]:
-    """The stages of the lane in their order, as `atp/app.py` names them."""
-    found = re.search(r"^STAGES = (\[.*?\])$", (ROOT / "atp/app.py").read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None, "atp/app.py has no STAGES"
-    return list(ast.literal_eval(found[1]))
+    """The stages of both lanes in their order, as `atp/app.py` names them."""
+    found = re.findall(r"^(?:REGION_)?STAGES = (\[.*?\])$", (ROOT / "atp/app.py").read_text(), re.M | re.S)
+    assert len(found) == 2, "atp/app.py has no STAGES, or no REGION_STAGES"
+    return [stage for stages in found for stage in ast.literal_eval(stages)]
 
 
 def tables_table() -> str:
-    """The tables of the SKU topology, in the order of the stages that write them."""
+    """The tables of both topologies, in the order of the stages that write them."""
     order = [f"agents/{stage}" for stage in stages()]
     return markdown(
         ["table", "key", "row", "stored as", "written by", "what bounds it"],

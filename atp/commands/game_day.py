@@ -121,7 +121,7 @@ def failed_task(config: Settings, chance: random.Random) -> Harm:
     letters = config.dead_letters_per_minute * 3 // 5
 
     def tasks() -> list[TaskStatus]:
-        found = [task for url in config.worker_urls for lane in ask(url).lanes.values() for task in lane]
+        found = [task for url in config.worker_urls for task in ask(url).lanes.get("sku", [])]
         return [task for task in found if task.partition == partition]
 
     def states() -> list[TaskState]:

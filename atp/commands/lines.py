@@ -13,7 +13,7 @@ from atp.domain.decoding import decode
 from atp.domain.facts import FACT_TYPES, Instant
 from atp.domain.freshness import HeartbeatError, parse_heartbeat
 from atp.domain.intake import Horizons, misplaced
-from atp.domain.modes import ModeError, parse_mode
+from atp.domain.modes import ModeError, parse_command
 from atp.domain.nodes import NodeError, parse_node
 from atp.domain.policy import Policy, PolicyError, parse_policy
 from atp.domain.refusals import Reason, Refusal
@@ -61,9 +61,9 @@ def judge(line: FactLine, horizons: Horizons) -> Outgoing | Refusal:
         return _fact(line)
     topic = topics.BY_NAME.get(line.topic)
     if topic is None or topic.role is Role.INTERNAL:
-        allowed = ", ".join(t.name for t in topics.CATALOGUE if t.role in _WRITABLE or t is topics.MODES)
+        allowed = ", ".join(t.name for t in topics.CATALOGUE if t.role in _WRITABLE)
         return Refusal(Reason.UNKNOWN_TOPIC, f"topic = {line.topic!r}: allowed are {allowed}")
-    if topic.role not in _WRITABLE and topic is not topics.MODES:
+    if topic.role not in _WRITABLE:
         return Refusal(Reason.UNKNOWN_TOPIC, f"topic = {line.topic!r}: only {topic.writer} writes it")
     return _document(topic, line, horizons)
 
@@ -111,7 +111,7 @@ def _keyed(topic: Topic, document: dict[str, Any], key: str | None, horizons: Ho
     keyed: dict[str, Callable[[dict[str, Any]], str]] = {
         topics.POLICIES.name: lambda d: _policy(d, horizons).scope,
         topics.NODES.name: lambda d: parse_node(d).node,
-        topics.MODES.name: lambda d: f"{parse_mode(d).region}|{d['channel']}",
+        topics.MODE_COMMANDS.name: lambda d: parse_command(d).region,
         topics.HEARTBEATS.name: lambda d: f"{parse_heartbeat(d).source}|{d['region']}",
         topics.ROUTES.name: lambda d: route_key(parse_route(d).region, d["channel"]),
     }

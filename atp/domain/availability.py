@@ -16,7 +16,7 @@ import msgspec
 
 from atp.domain.freshness import WatermarkBook
 from atp.domain.intake import Horizons, SkuHead
-from atp.domain.modes import CONFIDENT, OPERATOR, Mode, ModeBook
+from atp.domain.modes import CONFIDENT, Mode, ModeBook
 from atp.domain.nodes import Node
 from atp.domain.policy import ChannelPolicy, RecordPolicy
 from atp.domain.receipts import SupplyBook
@@ -375,8 +375,8 @@ def _channels(situation: Situation, demand: _Open, fall: Waterfall, today: Day, 
 def _offer(situation: Situation, channel: str, doubts: list[str], confident: int, conservative: int) -> Channel:
     mode = situation.modes.of(situation.region, channel) if situation.modes else CONFIDENT
     reasons = doubts
-    if mode.cause == OPERATOR:
-        reasons = sorted([*doubts, OPERATOR])
+    if mode.cause:
+        reasons = sorted({*doubts, *mode.reasons()})
     sure = mode.mode is Mode.CONFIDENT and not doubts
     sellable = confident if sure else 0 if mode.mode is Mode.SUSPENDED else conservative
     return Channel(mode.mode, "HIGH" if sure else "LOW", reasons, sellable, confident, conservative)

@@ -9,6 +9,7 @@ import msgspec
 
 from atp.domain.decoding import explain_invalid
 from atp.domain.facts import Identity, Instant
+from atp.domain.times import Stamp
 
 
 class Mode(StrEnum):
@@ -58,7 +59,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     kind: str = ""
     snapshot_id: str = ""
-    as_of: Instant | None = None
+    as_of: Stamp | None = None
     figures: dict[str, int] = {}
 
 
@@ -76,9 +77,9 @@ class ChannelMode(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     causes: tuple[str, ...] = ()
     degradation: tuple[Degradation, ...] = ()
-    since: Instant | None = None
+    since: Stamp | None = None
     evidence: tuple[Evidence, ...] = ()
-    expires_at: Instant | None = None
+    expires_at: Stamp | None = None
     policy_version: int = 0
     version: int = 0
     runbook: str = ""
@@ -110,8 +111,8 @@ class ModeChange(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...]
     reason: str
     by: str
-    expires_at: Instant | None
-    occurred_at: Instant
+    expires_at: Stamp | None
+    occurred_at: Stamp
     policy_version: int
     runbook: str
 

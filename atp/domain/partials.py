@@ -5,7 +5,11 @@ Topic `atp.region-partials.v1`, key region. A partial may come twice; none is a 
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+
+from atp.domain.decoding import explain_invalid
 
 
 class SnapshotCompared(msgspec.Struct, tag="snapshot.compared", kw_only=True):
@@ -80,3 +84,16 @@ class ExceptionsOpen(msgspec.Struct, tag="exceptions.open", kw_only=True):
 
 
 Partial = SnapshotCompared | SourceCounted | SourceGap | LagMeasured | ExceptionsOpen
+
+
+class PartialError(ValueError):
+    """A partial that cannot be used: names field, value and what is allowed."""
+
+
+def parse_partial(document: Any) -> Partial:
+    """A validated partial, or PartialError."""
+    try:
+        found: Partial = msgspec.convert(document, Partial)
+        return found
+    except msgspec.ValidationError as error:
+        raise PartialError(explain_invalid(document, error)) from None

@@ -4,7 +4,7 @@
     clean cycles of that source, its heartbeat fresh, nobody's exceptions left lying → the cause falls → CONFIDENT
 
 A cycle of a source is a snapshot of it. A source that sends no snapshots has none to wait for: there a fresh
-heartbeat is enough. `take` and `order` bring in what is new, `decide` says what follows; all change only the
+heartbeat is enough. `hear` takes in what is new, `decide` says what follows; both change only the
 `RegionModes` they are given, and the same inputs in another order of partitions end in the same decision.
 """
 
@@ -31,7 +31,7 @@ from atp.domain.modes import (
 )
 from atp.domain.partials import ExceptionsOpen, SnapshotCompared
 from atp.domain.policy import RegionPolicy
-from atp.domain.times import FOREVER_MS, from_ms, to_ms
+from atp.domain.times import FOREVER_MS, rfc3339, to_ms
 from atp.domain.verdicts import Outcome, Series, Verdict, judge, missing
 
 BREACHES = {
@@ -67,6 +67,7 @@ class RegionModes(msgspec.Struct):
     exceptions: dict[int, tuple[int, int]] = {}  # by partition: how many are open, and since when the oldest (ms)
     overrides: dict[str, Override] = {}  # by channel
     channels: dict[str, ChannelMode] = {}  # what was last published
+    asked: list[str] = []  # channels with a command that no row has answered yet
 
 
 class Decision(NamedTuple):
@@ -77,13 +78,24 @@ class Decision(NamedTuple):
     verdicts: list[Verdict]
 
 
-def take(
-    state: RegionModes, partial: SnapshotCompared | ExceptionsOpen, policy: RegionPolicy, now_ms: int
+def hear(
+    state: RegionModes,
+    said: SnapshotCompared | ExceptionsOpen | ModeCommand,
+    policy: RegionPolicy,
+    now_ms: int,
 ) -> list[Verdict]:
-    """Take what a SKU task says of the region; the verdicts that it completes."""
-    if isinstance(partial, ExceptionsOpen):
-        state.exceptions[partial.partition] = (partial.open, partial.oldest_ms)
-        return []
+    """Take in what a SKU task or an operator says of the region; the verdicts that it completes."""
+    match said:
+        case SnapshotCompared():
+            return _compared(state, said, policy, now_ms)
+        case ExceptionsOpen():
+            state.exceptions[said.partition] = (said.open, said.oldest_ms)
+        case ModeCommand():
+            _order(state, said)
+    return []
+
+
+def _compared(state: RegionModes, partial: SnapshotCompared, policy: RegionPolicy, now_ms: int) -> list[Verdict]:
     name = f"{partial.source}|{partial.kind}"
     series = state.series.get(name)
     if series is None:
@@ -95,8 +107,10 @@ def take(
     return verdicts
 
 
-def order(state: RegionModes, command: ModeCommand) -> None:
-    """Take an operator's word: the latest on a channel stands."""
+def _order(state: RegionModes, command: ModeCommand) -> None:
+    """The latest word on a channel stands; CONFIDENT takes it back. Every word is answered by a row."""
+    if command.channel not in state.asked:
+        state.asked.append(command.channel)
     if command.mode is Mode.CONFIDENT:
         state.overrides.pop(command.channel, None)
         return
@@ -126,14 +140,20 @@ def decide(
     for channel in ended:
         del state.overrides[channel]
     decision = Decision([], [], verdicts)
-    for channel in sorted({*policy.channels, *state.overrides, *state.channels}):
+    for channel in sorted({*policy.channels, *state.asked, *state.channels}):
         before = state.channels.get(channel) or ChannelMode(region, channel, Mode.CONFIDENT)
-        row = _row(state, before, policy, now_ms)
-        if row is not before:
-            state.channels[channel] = row
-            decision.rows.append(row)
+        row = _row(state, before)
+        changed = row != before
+        if not changed and channel not in state.asked:
+            continue
+        since = before.since if row.mode is before.mode else rfc3339(now_ms)
+        row = msgspec.structs.replace(row, since=since, policy_version=policy.version, version=before.version + 1)
+        state.channels[channel] = row
+        decision.rows.append(row)
+        if changed:
             end = EXPIRED if channel in ended else WITHDRAWN if before.cause == OPERATOR else RESTORED
             decision.changes.append(_change(state, before, row, end, released, now_ms))
+    state.asked.clear()
     return decision
 
 
@@ -180,7 +200,7 @@ def _silent(
         silent.add(source)
         if source in policy.required_sources:
             detail = f"{source} has sent no heartbeat for {policy.heartbeat_timeout_ms // 1000} s"
-            _breach(state, Evidence(Cause.STALE_SOURCE, source, detail, as_of=from_ms(watermark_ms)), now_ms)
+            _breach(state, Evidence(Cause.STALE_SOURCE, source, detail, as_of=rfc3339(watermark_ms)), now_ms)
     return silent
 
 
@@ -202,14 +222,14 @@ def _release(state: RegionModes, silent: set[str], policy: RegionPolicy, now_ms:
     return tuple(released)
 
 
-def _row(state: RegionModes, before: ChannelMode, policy: RegionPolicy, now_ms: int) -> ChannelMode:
-    """What a channel's row says now; the row before, itself, if that still holds."""
+def _row(state: RegionModes, before: ChannelMode) -> ChannelMode:
+    """What a channel's row says now."""
     word = state.overrides.get(before.channel)
     evidence = _evidence(state)
     found = {seen.cause for seen in evidence} | ({Cause.OPERATOR} if word else set())
     causes = tuple(cause.value for cause in PRECEDENCE if cause in found)
     mode = word.mode if word else Mode.CONSERVATIVE if causes else Mode.CONFIDENT
-    row = msgspec.structs.replace(
+    return msgspec.structs.replace(
         before,
         mode=mode,
         cause=causes[0] if causes else "",
@@ -217,13 +237,9 @@ def _row(state: RegionModes, before: ChannelMode, policy: RegionPolicy, now_ms: 
         causes=causes,
         degradation=_degradations(found),
         evidence=evidence,
-        expires_at=None if word is None or word.expires_ms >= FOREVER_MS else from_ms(word.expires_ms),
+        expires_at=None if word is None or word.expires_ms >= FOREVER_MS else rfc3339(word.expires_ms),
         runbook=RUNBOOKS[Cause(causes[0])] if causes else "",
     )
-    if row == before:
-        return before
-    since = before.since if row.mode is before.mode else from_ms(now_ms)
-    return msgspec.structs.replace(row, since=since, policy_version=policy.version, version=before.version + 1)
 
 
 def _evidence(state: RegionModes) -> tuple[Evidence, ...]:
@@ -256,7 +272,7 @@ def _change(
         reason=row.reason,
         by=word.by if word else "",
         expires_at=row.expires_at,
-        occurred_at=from_ms(now_ms),
+        occurred_at=rfc3339(now_ms),
         policy_version=row.policy_version,
         runbook=row.runbook or before.runbook,
     )

@@ -5,8 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
+from msgspec import Meta
+
+# An instant on the wire as `rfc3339` writes it.
+Stamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from atp.domain.facts import Identity, Instant
+from atp.domain.facts import Identity
 from atp.domain.partials import SnapshotCompared
 from atp.domain.policy import RegionPolicy
-from atp.domain.times import from_ms
+from atp.domain.times import Stamp, rfc3339
 
 # Snapshots of a source that wait for partitions; one that never reports must not make the row grow.
 MOST_WAITING = 8
@@ -48,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     source: Identity
     kind: str
     snapshot_id: str
-    as_of: Instant
+    as_of: Stamp
     outcome: Outcome
     partitions: int = 0
     reported: int = 0
@@ -60,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     drifting_keys: int = 0
     drifted_units: int = 0
     over_promised_units: int = 0
-    judged_at: Instant
+    judged_at: Stamp
     policy_version: int
 
     @property
@@ -145,11 +145,11 @@ def judge(region: str, series: Series, name: str, tally: Tally, policy: RegionPo
         source=series.source,
         kind=series.kind,
         snapshot_id=name,
-        as_of=from_ms(tally.as_of_ms),
+        as_of=rfc3339(tally.as_of_ms),
         outcome=Outcome.INCOMPLETE if not whole else Outcome.DRIFT if drifts else Outcome.CLEAN,
         partitions=tally.partitions,
         reported=len(tally.parts),
-        judged_at=from_ms(now_ms),
+        judged_at=rfc3339(now_ms),
         policy_version=policy.version,
         **sums,
     )
@@ -163,8 +163,8 @@ def missing(region: str, series: Series, due_ms: int, policy: RegionPolicy, now_
         source=series.source,
         kind=series.kind,
         snapshot_id="",
-        as_of=from_ms(due_ms),
+        as_of=rfc3339(due_ms),
         outcome=Outcome.MISSING,
-        judged_at=from_ms(now_ms),
+        judged_at=rfc3339(now_ms),
         policy_version=policy.version,
     )

@@ -21,8 +21,8 @@ from atp.settings import Settings
 
 REFRESH_S = 2.0
 # What the console shows beside the records. A topic that the product does not have yet is said to be missing.
-FRESHNESS, EXCEPTIONS = "atp.freshness.v1", "atp.reconciliation.exceptions.v1"
-LEDGER, MODE_CHANGES = "atp.ledger.daily.v1", "atp.mode-changes.v1"
+FRESHNESS, MODE_CHANGES = topics.FRESHNESS.name, topics.MODE_CHANGES.name
+EXCEPTIONS, LEDGER = "atp.reconciliation.exceptions.v1", "atp.ledger.daily.v1"
 STATES = (topics.ROUTES.name, topics.MODES.name, topics.HEARTBEATS.name, FRESHNESS, EXCEPTIONS, LEDGER)
 EVENTS = (MODE_CHANGES, topics.DEAD_LETTERS.name)
 

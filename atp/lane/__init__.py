@@ -4,7 +4,7 @@ It knows no inventory word. `task.py` is the protocol; `ports.py` is what it nee
 """
 
 from atp.lane.batch import Batch, DeadLetter
-from atp.lane.clock import ReplayClock, SystemClock
+from atp.lane.clock import FloorClock, ReplayClock, SystemClock
 from atp.lane.errors import LaneError
 from atp.lane.marks import MarkTable
 from atp.lane.ports import Record
@@ -18,6 +18,7 @@ __all__ = [
     "Batch",
     "Counters",
     "DeadLetter",
+    "FloorClock",
     "Lane",
     "LaneError",
     "LaneSettings",

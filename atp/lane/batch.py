@@ -57,8 +57,8 @@ class Turn:
     """What one commit will contain; batches of the turn add to it."""
 
     __slots__ = (
-        "carried", "dead_letter_bytes", "dead_letters", "dirty", "due", "is_tick", "items", "now_ms", "offsets",
-        "outputs", "partition", "partitions", "records", "sweep_asked", "swept", "tables",
+        "carried", "caught_up", "dead_letter_bytes", "dead_letters", "dirty", "due", "is_tick", "items", "now_ms",
+        "offsets", "outputs", "partition", "partitions", "records", "sweep_asked", "swept", "tables",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,7 @@ class Turn:
         due: Iterable[str] = (),
         swept: Iterable[str] = (),
         dead_letter_bytes: int = 65_536,
+        caught_up: bool = True,
     ) -> None:
         self.tables = tables
         self.partition = partition
@@ -85,6 +86,7 @@ class Turn:
         self.due = set(due)
         self.swept = set(swept)
         self.dead_letter_bytes = dead_letter_bytes
+        self.caught_up = caught_up
         self.dirty: dict[str, set[str] | None] = {}  # None: touched as a whole
         self.carried: dict[str, Headers] = {}
         self.items: dict[str, list[Any]] = {}
@@ -135,6 +137,11 @@ class Batch:
     def is_tick(self) -> bool:
         """Whether this turn came from the passing of time alone."""
         return self._turn.is_tick
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing that is known to lie in the input comes after this turn."""
+        return self._turn.caught_up
 
     @property
     def offsets(self) -> Mapping[str, int]:

@@ -13,6 +13,17 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
+class FloorClock:
+    """Now is the floor of a replay alone: for a lane whose records carry times of their own."""
+
+    def __init__(self, replay: ReplayClock) -> None:
+        self._replay = replay
+
+    def now_ms(self, _seen_ms: int) -> int:
+        """How far the replay was advanced from outside."""
+        return self._replay.floor_ms
+
+
 class ReplayClock:
     """Now is the newest record a task has seen, or a floor that is advanced from outside."""
 

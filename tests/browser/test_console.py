@@ -109,7 +109,9 @@ def test_a_mode_set_with_the_keyboard_alone_is_seen_at_once(
     page.locator("#mode-said", has_text="uk|web is SUSPENDED").wait_for()
     page.locator("#channels tbody tr", has_text=re.compile(r"^uk")).get_by_text("SUSPENDED").wait_for()
     listed = json.loads(atp("modes", "list", "--json", ATP_BOOTSTRAP=running[1]).stdout)["modes"]
-    assert {"region": "uk", "channel": "web", "mode": "SUSPENDED", "cause": "OPERATOR", "reason": "drill"} in listed
+    (row,) = [row for row in listed if (row["region"], row["channel"]) == ("uk", "web")]
+    assert (row["mode"], row["cause"], row["reason"]) == ("SUSPENDED", "OPERATOR", "drill")
+    assert row["expires_at"] > row["since"]
 
 
 def test_replaying_what_is_still_wrong_is_refused_and_said(page: playwright_api.Page) -> None:

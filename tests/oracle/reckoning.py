@@ -759,7 +759,7 @@ def reckon_record(world: World, sku: str, region: str) -> dict[str, Any]:
         channels[name] = {
             "mode": setting,
             "confidence": "LOW" if reasons or setting != "CONFIDENT" else "HIGH",
-            "reasons": sorted(reasons | ({"OPERATOR"} if mode.get("cause") == "OPERATOR" else set())),
+            "reasons": sorted(reasons | set(mode.get("causes") or ({"OPERATOR"} & {mode.get("cause")}))),
             "sellable": 0 if setting == "SUSPENDED" else sellable,
             "confident": confident,
             "conservative": conservative,

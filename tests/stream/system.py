@@ -25,7 +25,7 @@ from atp.commands.fold import fold_file
 from atp.domain.fold import World
 from atp.domain.record import comparable
 from atp.domain.times import from_ms, rfc3339, to_ms
-from atp.topics import AVAILABILITY, CATALOGUE, DEAD_LETTERS, FACT_TOPICS, HEARTBEATS
+from atp.topics import AVAILABILITY, CATALOGUE, DEAD_LETTERS, FACT_TOPICS, HEARTBEATS, MODE_CHANGES, MODES
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -34,7 +34,7 @@ FACT_NAMES = {topic.name for topic in FACT_TOPICS}
 SETTLE_S = 60.0
 SESSION_MS = 3_000  # a dead worker's partitions are free after this; the embedded broker waits as long at a start
 SHARED_SESSION_MS = 6_000  # on the embedded broker a rebalance takes 3 s, in which nobody may be given up
-STAYS_S = 1.3  # longer than the tick in which a worker looks at what time alone has changed
+STAYS_S = 1.6  # longer than the tick in which a worker looks at what time alone has changed
 
 Line = dict[str, Any]
 OnDelivery = Callable[[object, Message], None]
@@ -94,6 +94,10 @@ class System:
         self.records: dict[str, dict[str, Any]] = {}  # latest canonical record by key
         self.versions: list[Version] = []  # every canonical record, in order of its partition
         self.dead_letters: list[dict[str, Any]] = []
+        self.modes: dict[str, Line] = {}  # latest row of the modes topic by key, as a line
+        self.modes_seen = 0
+        self.mode_changes: list[dict[str, Any]] = []
+        self._folded: tuple[object, dict[str, dict[str, Any]]] = (None, {})
         self._workers: dict[str, Child] = {}
         # By what was acknowledged: the embedded broker tells no true end of a topic.
         self._ends: dict[tuple[str, int], int] = {}
@@ -106,6 +110,8 @@ class System:
         self._group = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": GROUP, "log_level": 0})
         self._canonical = Reader(broker.bootstrap, AVAILABILITY.name, PARTITIONS)
         self._letters = Reader(broker.bootstrap, DEAD_LETTERS.name, PARTITIONS)
+        self._modes = Reader(broker.bootstrap, MODES.name, 1)
+        self._changes = Reader(broker.bootstrap, MODE_CHANGES.name, PARTITIONS)
 
     # -- workers
 
@@ -188,10 +194,14 @@ class System:
     # -- what comes out
 
     def expected(self) -> dict[str, dict[str, Any]]:
-        """What a fold makes of everything published, by key."""
-        content = b"\n".join(json.dumps(line).encode() for line in self.lines)
-        folded = fold_file(content, World(), self.now_ms)
-        return {key: comparable(json.loads(record)) for key, record in folded.records()}
+        """What a fold makes of everything published, and of the modes that the region tasks decided, by key."""
+        given = (len(self.lines), self.now_ms, self.modes_seen)
+        if self._folded[0] != given:
+            content = b"\n".join(json.dumps(line).encode() for line in [*self.lines, *self.modes.values()])
+            folded = fold_file(content, World(), self.now_ms)
+            found = {key: comparable(json.loads(record)) for key, record in folded.records()}
+            self._folded = (given, found)
+        return self._folded[1]
 
     def found(self) -> dict[str, dict[str, Any]]:
         """What the canonical topic says now, by key."""
@@ -206,17 +216,18 @@ class System:
     def await_fold(self, timeout_s: float = SETTLE_S) -> None:
         """Bring all to one `now`; wait until the topic equals the fold and the lag is 0; see that it stays so."""
         self.advance_to(from_ms(self.now_ms))
-        expected = self.expected()
-        self.await_true(
-            lambda: self.found() == expected,
-            timeout_s,
-            lambda: f"lag {self.lag()}, {_difference(expected, self.found())}",
-        )
-        self.await_true(lambda: self.lag() == 0, timeout_s, lambda: f"lag {self.lag()}")
-        published, until = len(self.versions), time.monotonic() + STAYS_S
-        while time.monotonic() < until:
-            self._read()
-        assert self.found() == expected, _difference(expected, self.found())
+        modes_seen = -1
+        while modes_seen != self.modes_seen:  # a mode that comes meanwhile is to be followed as well
+            self.await_true(
+                lambda: self.found() == self.expected(),
+                timeout_s,
+                lambda: f"lag {self.lag()}, {_difference(self.expected(), self.found())}",
+            )
+            self.await_true(lambda: self.lag() == 0, timeout_s, lambda: f"lag {self.lag()}")
+            published, modes_seen, until = len(self.versions), self.modes_seen, time.monotonic() + STAYS_S
+            while time.monotonic() < until:
+                self._read()
+        assert self.found() == self.expected(), _difference(self.expected(), self.found())
         assert len(self.versions) == published, "records were published again though nothing had changed"
 
     def await_true(
@@ -266,6 +277,11 @@ class System:
             self.records[key] = record
             self.versions.append(Version(key, record["version"], record["published_at"]))
         self.dead_letters += [json.loads(message.value()) for message in self._letters.more(0.01)]
+        for message in self._modes.more(0.01):
+            key = message.key().decode()
+            self.modes[key] = {"topic": MODES.name, "key": key, "value": json.loads(message.value())}
+            self.modes_seen += 1
+        self.mode_changes += [json.loads(message.value()) for message in self._changes.more(0.01)]
 
     # -- life
 
@@ -288,6 +304,8 @@ class System:
         self._group.close()
         self._canonical.close()
         self._letters.close()
+        self._modes.close()
+        self._changes.close()
         self._producer.purge()
 
 

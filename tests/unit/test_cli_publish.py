@@ -12,6 +12,11 @@ from atp.commands.lines import Outgoing, Wrong, judged
 from atp.domain.intake import Horizons
 from tests.cli import adjusted, atp, count, is_one_line, node, policy, write_lines
 
+COMMAND = {
+    "command_id": "c1", "region": "uk", "channel": "web", "mode": "SUSPENDED", "reason": "price error",
+    "issued_at": "2026-01-05T10:00:00.000Z",
+}  # fmt: skip
+
 
 def judge(record: dict[str, Any] | str) -> Outgoing | Wrong:
     """The judgement of one line."""
@@ -51,6 +56,12 @@ def test_one_bad_line_refuses_the_file(tmp_path: Path) -> None:
         (policy(memory_days=31), "SCHEMA_INVALID", "memory_days = 31: pinned to 30"),
         (policy(horizon_days="x"), "SCHEMA_INVALID", "horizon_days = 'x'"),
         ({"topic": "atp.availability.v1", "value": {}}, "UNKNOWN_TOPIC", "only agents/availability writes it"),
+        ({"topic": "atp.modes.v1", "value": {}}, "UNKNOWN_TOPIC", "only agents/modes writes it"),
+        (
+            {"topic": "atp.mode-commands.v1", "value": {**COMMAND, "reason": ""}},
+            "SCHEMA_INVALID",
+            "reason is missing",
+        ),
         ({"topic": "atp-sku-changelog", "value": {}}, "UNKNOWN_TOPIC", "atp-sku-changelog"),
         ({"topic": "nowhere", "value": {}}, "UNKNOWN_TOPIC", "nowhere"),
         ({"topic": "reference.nodes.v1", "value": None}, "KEY_MISMATCH", "names the key it deletes"),
@@ -75,7 +86,6 @@ def test_a_line_is_refused_with_its_reason(record: dict[str, Any], reason: str, 
         (node(), "n1"),
         (policy(journal_hours=72), "default"),
         (policy(scope="region:uk"), "region:uk"),
-        ({"topic": "atp.modes.v1", "value": {"region": "uk", "channel": "web", "mode": "SUSPENDED"}}, "uk|web"),
         (
             {
                 "topic": "sources.heartbeats.v1",
@@ -84,6 +94,7 @@ def test_a_line_is_refused_with_its_reason(record: dict[str, Any], reason: str, 
             "wms|uk",
         ),
         ({"topic": "reference.nodes.v1", "key": "n1", "value": None}, "n1"),
+        ({"topic": "atp.mode-commands.v1", "value": COMMAND}, "uk"),
     ],
 )
 def test_a_record_gets_its_key(record: dict[str, Any], key: str) -> None:

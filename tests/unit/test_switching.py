@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from atp.domain.freshness import Heartbeat, WatermarkBook
 from atp.domain.modes import Cause, Degradation, Mode, ModeChange, ModeCommand, ModeError, parse_command
 from atp.domain.partials import ExceptionsOpen, SnapshotCompared
 from atp.domain.policy import PolicyBook, RegionPolicy, parse_policy
-from atp.domain.switching import RegionModes, decide, order, take
+from atp.domain.switching import RegionModes, decide, hear
 from atp.domain.times import MINUTE_MS, from_ms
 from atp.domain.verdicts import Verdict
 from tests.unit.test_properties import law
@@ -117,11 +116,11 @@ class Stage:
             "reason": " ".join(word for word in words if not word.startswith("for=")),
             "expires_at": from_ms(self.now_ms + minutes[0] * MINUTE_MS) if minutes else None,
         }  # fmt: skip
-        order(self.state, parse_command(document))
+        hear(self.state, parse_command(document), self.policy, self.now_ms)
 
     def take(self, partial: SnapshotCompared | ExceptionsOpen) -> None:
         """A partial arrives."""
-        self.verdicts += take(self.state, partial, self.policy, self.now_ms)
+        self.verdicts += hear(self.state, partial, self.policy, self.now_ms)
 
     # --- what is said of it
 
@@ -179,7 +178,7 @@ def test_a_row_tells_kind_evidence_and_runbook() -> None:
     row = stage.state.channels["web"]
     (seen,) = row.evidence
     assert row.degradation == (Degradation.UNTRUSTED,)
-    assert row.since == datetime(1970, 1, 1, 10, tzinfo=UTC)
+    assert row.since == "1970-01-01T10:00:00.000Z"
     assert (seen.cause, seen.source, seen.snapshot_id) == (Cause.DRIFT, "wms", "s1")
     assert seen.figures["drifting_keys"] == 50
     assert row.reason == "50 of 100 keys and 7 of 1000 units drift"
@@ -267,10 +266,8 @@ class Run:
         for one in said:
             if isinstance(one, Heartbeat):
                 self.watermarks.put(one)
-            elif isinstance(one, ModeCommand):
-                order(self.state, one)
             else:
-                self.verdicts += take(self.state, one, self.policy, now_ms)
+                self.verdicts += hear(self.state, one, self.policy, now_ms)
         decision = decide(self.state, REGION, self.watermarks, self.policy, now_ms)
         self.verdicts += decision.verdicts
         self.told.append((decision.rows, decision.changes))

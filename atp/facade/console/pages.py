@@ -41,6 +41,7 @@ class ModeAction(msgspec.Struct):
     channel: str
     mode: str
     reason: str = ""
+    hours: int = modes.HOURS
 
 
 class ReplayAction(msgspec.Struct):
@@ -122,7 +123,12 @@ def router(facade: Facade) -> APIRouter:
     @found.post("/console/modes")
     async def set_mode(request: Request) -> Response:
         action = await _action(request, ModeAction)
-        return await _done(lambda out: modes.set_mode(action.region, action.channel, action.mode, action.reason, out))
+        by = operator(request).name
+        return await _done(
+            lambda out: modes.set_mode(
+                action.region, action.channel, action.mode, action.reason, out, action.hours, by
+            )
+        )
 
     @found.post("/console/dead-letters/replay")
     async def replay(request: Request) -> Response:

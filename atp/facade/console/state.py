@@ -84,7 +84,7 @@ class ConsoleState:
             **row,
             "mode": document.get("mode", Mode.CONFIDENT),
             "cause": cause,
-            "kind": document.get("kind") or KINDS.get(cause, ""),
+            "kind": " + ".join(document.get("degradation") or [KINDS.get(cause, "")]),
             "since": document.get("since") or rfc3339(written),
             "runbook": document.get("runbook", ""),
             "answered_by": routed,
