@@ -123,6 +123,8 @@ class Waterfall(msgspec.Struct, gc=False):
     drift_variance: tuple[int, int] = (0, 1)
     doubtful: bool = False
     negative: bool = False
+    drifted_units: int = 0  # ours and the latest snapshots' differ by so many
+    over_units: int = 0  # of them, promised too many
 
 
 class _Open:
@@ -159,6 +161,8 @@ def availability(situation: Situation) -> Reckoning:
     waterfall = _project(situation, demand, supply)
     drifts = [d for _, stock in situation.nodes for d in _drifts(situation, stock)]
     waterfall.drift_variance = _variance(drifts)
+    if situation.head.drifts:
+        waterfall.drifted_units, waterfall.over_units = _drifted(situation)
     flags, flags_until_ms = _flags(situation, demand, waterfall, overdue)
     _, stale = outlook(situation.region, policy, situation.watermarks, situation.now_ms)
     atp_now = waterfall.atp[0]
@@ -173,6 +177,18 @@ def availability(situation: Situation) -> Reckoning:
         policy.version,
     )
     return Reckoning(content, min(demand.expires_ms, flags_until_ms), _stream_until(situation), waterfall)
+
+
+def _drifted(situation: Situation) -> tuple[int, int]:
+    """Units in which the region's state differs from the latest snapshots, and of them those promised too many.
+
+    A key that drifts by no more than is tolerated does not count.
+    """
+    places = [f"stock|{node.node}" for node, _ in situation.nodes] + [f"reservations|{situation.region}"]
+    found = [situation.head.drifts[place] for place in places if place in situation.head.drifts]
+    tolerance = situation.policy.drift_units_tolerance
+    counted = [(units, over) for units, over in found if units > tolerance]
+    return sum(units for units, _ in counted), sum(over for _, over in counted)
 
 
 def _stream_until(situation: Situation) -> int:
@@ -312,6 +328,8 @@ def _flags(situation: Situation, demand: _Open, fall: Waterfall, overdue: bool) 
     if situation.now_ms < filled_until_ms:
         flags.append("BACKFILL")
         until_ms = filled_until_ms
+    if fall.drifted_units:
+        flags.append("DRIFT")
     if demand.late:
         flags.append("LATE_CONFIRM")
     if fall.negative:
@@ -348,6 +366,7 @@ def _channels(situation: Situation, demand: _Open, fall: Waterfall, today: Day, 
         reason
         for reason, holds in (
             ("AMBIGUOUS", fall.doubtful),
+            ("DRIFT", fall.over_units > 0),
             ("NEGATIVE", fall.negative),
             ("STALE_SOURCE", stale),
         )

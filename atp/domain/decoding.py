@@ -8,7 +8,11 @@ from typing import Any
 import msgspec
 
 from atp.domain.facts import (
+    CORRECTION_SOURCE,
+    CORRECTIONS_TOPIC,
     FACT_TYPES,
+    RESERVATIONS_TOPIC,
+    STOCK_TOPIC,
     Damage,
     Fact,
     LineState,
@@ -29,25 +33,36 @@ _SHOWN_CHARS = 80
 
 def decode(topic: str, value: bytes | None) -> Fact | Refusal:
     """Decode and validate one record of a fact topic. Never raises for any input."""
-    decoder = _DECODERS.get(topic)
-    if decoder is None:
-        return Refusal(Reason.UNKNOWN_TOPIC, f"topic = {topic!r}: no fact topic; allowed are {', '.join(_DECODERS)}")
     if value is None:
         return Refusal(Reason.UNDECODABLE, "value = null: a fact is never deleted; a JSON object is needed")
+    decoder = _DECODERS.get(topic) or _correction_decoder(topic, value)
+    if decoder is None:
+        allowed = ", ".join((*_DECODERS, CORRECTIONS_TOPIC))
+        return Refusal(Reason.UNKNOWN_TOPIC, f"topic = {topic!r}: no fact topic; allowed are {allowed}")
     try:
         fact: Fact = decoder.decode(value)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-        return _refusal(value, error)
+        return refusal_of(value, error)
     if not fact.schema_version.startswith(KNOWN_MAJOR):
         return _unknown_version(fact.schema_version)
+    if topic == CORRECTIONS_TOPIC and fact.source != CORRECTION_SOURCE:
+        allowed = f"{CORRECTION_SOURCE!r} is allowed: only reconciliation posts corrections"
+        return Refusal(Reason.SCHEMA_INVALID, f"source = {fact.source!r}: {allowed}")
     return _contradiction(fact) or fact
+
+
+def _correction_decoder(topic: str, value: bytes) -> msgspec.json.Decoder[Any] | None:
+    """A correction is a count or a reservation line; its type says which."""
+    if topic != CORRECTIONS_TOPIC:
+        return None
+    return _DECODERS[RESERVATIONS_TOPIC if b'"reservation.' in value else STOCK_TOPIC]
 
 
 def _unknown_version(found: object) -> Refusal:
     return Refusal(Reason.UNKNOWN_VERSION, f"schema_version = {found!r}: this build knows major version 1 (1.x)")
 
 
-def _refusal(value: bytes, error: Exception) -> Refusal:
+def refusal_of(value: bytes, error: Exception) -> Refusal:
     """The slow path: find out what was wrong, in words for the person who has to mend it."""
     try:
         raw = msgspec.json.decode(value)

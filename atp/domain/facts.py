@@ -17,6 +17,9 @@ STOCK_TOPIC = "inventory.stock.v1"
 RESERVATIONS_TOPIC = "oms.reservations.v1"
 RECEIPTS_TOPIC = "purchasing.receipts.v1"
 DAMAGES_TOPIC = "wms.damages.v1"
+# Who posts corrections. What one states of a line's version is final: the original, whenever it comes, says no more.
+CORRECTION_SOURCE = "atp.reconciliation"
+CORRECTIONS_TOPIC = "atp.corrections.v1"  # counts and reservation lines, posted by reconciliation
 
 # Far beyond any warehouse, far below what 64 bits and a sum of a million facts can hold.
 MAX_QUANTITY = 10**12

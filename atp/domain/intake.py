@@ -12,6 +12,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from atp.domain.facts import (
+    CORRECTION_SOURCE,
     Damage,
     Fact,
     LineState,
@@ -28,6 +29,7 @@ from atp.domain.rows import Marks, Rows
 from atp.domain.times import DAY_MS, FOREVER_MS, HOUR_MS, MINUTE_MS, rfc3339, to_ms
 
 FUTURE_TOLERANCE_MS = 5 * MINUTE_MS
+CORRECTED = 0  # payload of a version mark that a correction left
 
 # One mark table, four kinds of marks: the seed keeps their keys apart.
 _EVENT, _VERSION, _LINE, _DOCUMENT = 1, 2, 3, 4
@@ -61,6 +63,8 @@ class SkuHead(msgspec.Struct, array_like=True):
     regions: list[str] = []
     backfilled_nodes: dict[str, int] = {}  # node → highest recorded_at of a back-filled fact
     backfilled_regions: dict[str, int] = {}
+    checked_ms: int = -FOREVER_MS  # up to here facts were compared with snapshots: a late one has it done anew
+    drifts: dict[str, tuple[int, int]] = {}  # kind|place → units that drift, and of them promised too many
 
 
 class Admitted(msgspec.Struct, gc=False):
@@ -70,6 +74,7 @@ class Admitted(msgspec.Struct, gc=False):
     time_ms: int
     recorded_ms: int
     stream_ms: int
+    recheck: bool = False  # dated before the latest snapshot: its comparison is made anew
 
 
 class Duplicate(msgspec.Struct, frozen=True):
@@ -122,7 +127,7 @@ def admit(
         _remember(fact, document, body, time_ms, head, marks, horizons)
         _locate(fact, head, time_ms, recorded_ms)
     heads[fact.sku,] = head
-    return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms)
+    return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, time_ms <= head.checked_ms)
 
 
 def _future(time_ms: int, occurred_ms: int, recorded_ms: int, now_ms: int) -> Refusal:
@@ -214,7 +219,8 @@ def _seen(fact: Fact, document: str | None, body: int, stream_ms: int, marks: Ma
     mark = marks.get(fact.sku, _hash(document, _VERSION))
     if mark is not None and mark[1] >= stream_ms:
         shown = document.replace("\x1f", "/")
-        return DUPLICATE if mark[0] == body else _conflict(Reason.VERSION_CONFLICT, "document version", shown)
+        said = mark[0] in (body, CORRECTED) or fact.source == CORRECTION_SOURCE
+        return DUPLICATE if said else _conflict(Reason.VERSION_CONFLICT, "document version", shown)
     return _changed(fact, stream_ms, marks) if type(fact) is Damage else None
 
 
@@ -246,7 +252,8 @@ def _remember(
     if document is None:
         return
     if type(fact) is Reservation:
-        marks.put(sku, _hash(document, _VERSION), body, memory_until, drop_before_ms)
+        said = CORRECTED if fact.source == CORRECTION_SOURCE else body
+        marks.put(sku, _hash(document, _VERSION), said, memory_until, drop_before_ms)
         _remember_line(fact, memory_until, drop_before_ms, marks)
         return
     marks.put(sku, _hash(document, _VERSION), body, journal_until, drop_before_ms)

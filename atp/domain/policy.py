@@ -172,6 +172,7 @@ class RecordPolicy:
         self.ledger_final_at = time.fromisoformat(field("ledger_final_at"))
         self.ledger_completeness = Fraction(field("ledger_completeness"))
         self.drift_units_tolerance: int = field("drift_units_tolerance")
+        self.auto_correct_units: int = field("auto_correct_units")
         self.receiving_weight = Fraction(field("receiving_weight"))
         days, lead = field("horizon_days"), field("lead_time_days")
         self.last_bucket: int = max(0, (days if lead is None else min(days, lead)) - 1)

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     EVENT_CONFLICT = "EVENT_CONFLICT"  # the same event_id came before with another body
     VERSION_CONFLICT = "VERSION_CONFLICT"  # the same document line and version came with another body
     DOCUMENT_CHANGED = "DOCUMENT_CHANGED"  # a damage document changed its node or states
+    DECISION_TOO_LATE = "DECISION_TOO_LATE"  # a decision on an exception that waits for none
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ changed in place and put back; a row that is not put back is not changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 R = TypeVar("R")
@@ -24,6 +25,7 @@ class SpreadRows(Protocol[R]):
 
     def get(self, sku: str, part: str, /) -> R | None: ...
     def put(self, sku: str, part: str, row: R, /) -> None: ...
+    def items(self, sku: str, /) -> Iterable[tuple[str, R]]: ...
     def forget(self, sku: str, before_ms: int, /) -> None: ...
 
 
@@ -38,14 +40,17 @@ class MemoryRows(dict[tuple[str, ...], R]):
     """Rows in a dictionary."""
 
 
-class MemorySpread(dict[tuple[str, str], R]):
-    """Spread rows in a dictionary; nothing is ever forgotten, which no reader may notice."""
+class MemorySpread(dict[str, dict[str, R]]):
+    """Spread rows in dictionaries; nothing is ever forgotten, which no reader may notice."""
 
     def get(self, sku: str, part: str) -> R | None:  # type: ignore[override]
-        return dict.get(self, (sku, part))
+        return dict.get(self, sku, {}).get(part)
 
     def put(self, sku: str, part: str, row: R) -> None:
-        self[sku, part] = row
+        self.setdefault(sku, {})[part] = row
+
+    def items(self, sku: str) -> list[tuple[str, R]]:  # type: ignore[override]
+        return list(dict.get(self, sku, {}).items())
 
     def forget(self, sku: str, before_ms: int) -> None:
         return None

@@ -343,6 +343,15 @@ def standings(node: NodeStock, entry: Entry, ambiguity_ms: int) -> list[Standing
     return found
 
 
+def is_placed(node: NodeStock, entry: Entry, ambiguity_ms: int) -> list[bool]:
+    """Whether each leg of a journal entry is part of today's quantity of its state."""
+    time_ms, _, legs = entry
+    if time_ms > node.clear_ms:
+        return [True] * (len(legs) // 2)
+    _, choice = _doubt(node.baselines, entry, ambiguity_ms)
+    return [_is_after(node.baselines[state], time_ms, ambiguity_ms, choice) for state in legs[::2]]
+
+
 def sellable_drifts(node: NodeStock, stream_ms: int, horizons: Horizons) -> list[int]:
     """Counted − expected of every count of sellable in the window."""
     cutoff_ms = stream_ms - horizons.journal_ms
