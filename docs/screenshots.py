@@ -26,7 +26,7 @@ from atp.domain.times import rfc3339
 from atp.sources.retail_world import PLACES, node_references
 
 SKUS = ("85123A", "22423", "47566", "85099B", "84879", "20725", "22720", "21212", "22197", "23084")
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 def chromium() -> str | None:

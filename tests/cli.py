@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 
 def atp(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

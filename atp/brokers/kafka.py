@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from atp.brokers.jars import MissingToolError, dependency_jars
-from atp.brokers.process import LOOPBACK, BrokerStartError, Child, free_ports, wait_until_ready
+from atp.brokers.process import LOOPBACK, BrokerStartError, Child, ended_by_signal, free_ports, wait_until_ready
 
 KAFKA_VERSION = "4.1.1"
 HERE = Path(__file__).parent
@@ -242,9 +242,14 @@ class KafkaCluster:
 
     def start(self) -> Self:
         """Fetch the jars when needed, format, start all nodes, wait until all know each other."""
-        self._prepare(kafka_jars())
-        self._spawn()
-        self.wait_ready()
+        jars = kafka_jars()
+        try:
+            self._prepare(jars)
+            self._spawn()
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -292,10 +297,16 @@ class KafkaCluster:
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         more = self.security.format_arguments() if self.security else []
-        for tool in [node.format(cluster_id, more) for node in self.nodes]:
-            output, _ = tool.communicate()
-            if tool.returncode:
-                raise BrokerStartError(f"Kafka storage could not be formatted:\n{output.decode()[-1500:]}")
+        tools = [node.format(cluster_id, more) for node in self.nodes]
+        try:
+            for tool in tools:
+                output, _ = tool.communicate()
+                if tool.returncode:
+                    raise BrokerStartError(f"Kafka storage could not be formatted:\n{output.decode()[-1500:]}")
+        finally:
+            for tool in tools:  # those that still write, when we were told to end
+                tool.kill()
+                tool.wait()
 
     def _node_properties(self, node: KafkaNode, controllers: list[int]) -> dict[str, str]:
         voters = ",".join(f"{index + 1}@{LOOPBACK}:{port}" for index, port in enumerate(controllers))
@@ -339,13 +350,6 @@ class KafkaCluster:
         await asyncio.to_thread(self.stop)
 
 
-def _wait_for_signal() -> None:
-    """Return at Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run a cluster for a person."""
     parser = argparse.ArgumentParser(prog="python -m atp.brokers.kafka", description="Apache Kafka until Ctrl-C")
@@ -354,11 +358,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a server property")
     options = parser.parse_args(arguments)
     properties = dict(pair.split("=", 1) for pair in options.set)
+    cluster = KafkaCluster(options.nodes, options.heap_mb, properties)
     try:
-        with KafkaCluster(options.nodes, options.heap_mb, properties) as kafka:
+        with contextlib.suppress(KeyboardInterrupt), ended_by_signal(), cluster as kafka:
             sys.stdout.write(f"{kafka.bootstrap}\n")
             sys.stdout.flush()
-            _wait_for_signal()
+            signal.pause()
     except MissingToolError as error:
         sys.stderr.write(f"{error}\n")
         return 1

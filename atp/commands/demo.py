@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import Consumer
 
 from atp import admin, topics
+from atp.brokers.process import ended_by_signal
 from atp.commands import clients
 from atp.commands.demo_summary import in_words, summarize
 from atp.commands.demo_view import View
@@ -21,7 +22,6 @@ from atp.commands.processes import (
     SESSION_ON_EMBEDDED,
     Worker,
     embedded_broker,
-    ended_by_signal,
     temporary_folder,
     workers,
 )

@@ -7,12 +7,11 @@ from contextlib import ExitStack
 from typing import IO
 
 from atp import admin
-from atp.brokers.process import LOOPBACK, free_ports
+from atp.brokers.process import LOOPBACK, ended_by_signal, free_ports
 from atp.commands.errors import CommandError
 from atp.commands.processes import (
     SESSION_ON_EMBEDDED,
     embedded_broker,
-    ended_by_signal,
     facade,
     temporary_folder,
     workers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,16 +19,6 @@ from atp.commands.errors import CommandError
 STOP_GRACE_S = 8.0
 # The embedded broker lets a group's first member wait for half its session.
 SESSION_ON_EMBEDDED = {"ATP_SESSION_TIMEOUT_MS": "6000"}
-
-
-@contextmanager
-def ended_by_signal() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does, so that it cleans up."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def letters(bootstrap: str, *options: str) -> dict[str, Any]:
 
 def await_letters(bootstrap: str, number: int) -> dict[str, Any]:
     """The list, once it has so many letters."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (found := letters(bootstrap))["letters"] < number:
         assert time.monotonic() < deadline, found
         time.sleep(0.3)
@@ -72,7 +72,7 @@ def test_letters_are_grouped_and_the_good_ones_replayed(bootstrap: str) -> None:
     for _ in range(2):  # a second replay changes nothing: the event id is known
         done = atp("dead-letters", "replay", "--reason", "WRONG_PARTITION", "--bootstrap", bootstrap, "--json")
         assert (done.returncode, json.loads(done.stdout)["replayed"]) == (0, 1), done.stderr
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while '"sellable":8' not in (run := atp("explain", "S", "uk", "--bootstrap", bootstrap, "--json")).stdout:
         assert time.monotonic() < deadline, run.stdout + run.stderr
         time.sleep(0.3)

@@ -75,7 +75,7 @@ def send(producer: Producer, line: dict[str, object], key: str, headers: dict[st
     assert producer.flush(20) == 0
 
 
-def await_page(port: str, name: str, timeout_s: float = 60) -> str:
+def await_page(port: str, name: str, timeout_s: float = 180) -> str:
     """The metrics page, once it shows a sample of a metric."""
     deadline = time.monotonic() + timeout_s
     while True:

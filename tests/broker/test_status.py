@@ -14,6 +14,7 @@ from atp.brokers.embedded import EmbeddedBroker
 from atp.commands.processes import temporary_folder, workers
 from atp.topics import STOCK
 from tests.broker.test_cli_on_brokers import create_topics
+from tests.broker.test_dead_letters import await_letters
 from tests.cli import atp, is_one_line
 
 PARTITIONS = 8
@@ -36,7 +37,8 @@ def test_status_tells_a_failed_task_and_resume_brings_it_back(tmp_path: Path) ->
         with workers(1, folder, {**given, "ATP_DEAD_LETTERS_PER_MINUTE": "50"}):
             await_code(0, asked)
             flood(broker.bootstrap, 3, 30)
-            time.sleep(1.0)  # a turn of its own: what one turn holds beyond the limit would fail it for ever
+            await_letters(broker.bootstrap, 30)
+            # a turn of its own: what one turn holds beyond the limit would fail it for ever
             flood(broker.bootstrap, 3, 30)
             failed = await_code(1, asked)
             assert [p for p in failed["problems"] if p.startswith("sku/3 is FAILED: ")] == failed["problems"]
@@ -51,7 +53,7 @@ def test_status_tells_a_failed_task_and_resume_brings_it_back(tmp_path: Path) ->
     assert "does not answer" in silent.stderr
 
 
-def await_code(code: int, asked: dict[str, str], timeout_s: float = 60) -> dict[str, list[str]]:
+def await_code(code: int, asked: dict[str, str], timeout_s: float = 180) -> dict[str, list[str]]:
     """Ask until the status ends with a code; what it said."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -13,6 +13,7 @@ from docs.screenshots import SKUS, chromium, scene
 from tests.cli import atp
 
 pytestmark = pytest.mark.browser
+WAIT_MS = 120_000  # a bound for the slowest machine
 playwright_api = pytest.importorskip("playwright.sync_api")
 
 
@@ -41,6 +42,7 @@ def browser(running: tuple[str, str]) -> Iterator[playwright_api.Browser]:
 def page(running: tuple[str, str], browser: playwright_api.Browser) -> Iterator[playwright_api.Page]:
     """The console, live; a test fails if its script raised or it asked another host for anything."""
     found = browser.new_page()
+    found.set_default_timeout(WAIT_MS)
     errors: list[str] = []
     found.on("pageerror", lambda error: errors.append(str(error)))
     found.on("request", lambda r: None if r.url.startswith((running[0], "data:")) else errors.append(r.url))
@@ -133,6 +135,7 @@ def test_axe_finds_nothing(running: tuple[str, str], browser: playwright_api.Bro
     from axe_playwright_python.sync_playwright import Axe
 
     page = browser.new_page(color_scheme=scheme)
+    page.set_default_timeout(WAIT_MS)
     page.goto(running[0])
     page.get_by_text(re.compile("^Live, ")).wait_for()
     explain(page)

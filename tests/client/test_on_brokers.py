@@ -20,7 +20,7 @@ from tests.client.records import encoded, mode
 from tests.conftest import require_kafka_tools
 
 PARTITIONS = 8
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @pytest.fixture(

@@ -73,8 +73,8 @@ async def opened(config: Settings) -> AsyncIterator[Door]:
     facade = Facade(config)
     transport = httpx.ASGITransport(create_app(facade))
     async with facade.running(), httpx.AsyncClient(transport=transport, base_url="http://atp") as http:
-        assert await asyncio.to_thread(facade.client.wait_ready, 30)
-        assert await asyncio.to_thread(facade.documents.wait_ready, 30)
+        assert await asyncio.to_thread(facade.client.wait_ready, 120)
+        assert await asyncio.to_thread(facade.documents.wait_ready, 120)
         yield Door(facade, http, config.bootstrap)
 
 

@@ -21,7 +21,7 @@ WEB = Filter("web", None, "uk")
 
 async def take(stream: AsyncIterator[ServerSentEvent]) -> tuple[str | None, Any, str]:
     """The next event: its name, what it says, its id."""
-    event = await asyncio.wait_for(anext(stream), 30)
+    event = await asyncio.wait_for(anext(stream), 120)
     return event.event, msgspec.json.decode(event.data), str(event.id)
 
 

@@ -92,11 +92,11 @@ def test_a_zombie_changes_nothing(toy: Toy) -> None:
     toy.produce(2_000)
     first.signal(signal.SIGSTOP)
     toy.produce(2_000)
-    second.await_running(toy.partitions, 90)
+    second.await_running(toy.partitions, 240)
     first.signal(signal.SIGCONT)
     toy.produce(2_000)
     assert_versions_rise(toy.await_counts())
-    assert first.process.wait(30) != 0
+    assert first.process.wait(120) != 0
 
 
 def test_poison_goes_to_the_dead_letters(toy: Toy) -> None:

@@ -92,7 +92,7 @@ class Toy:
         """Latest published count per key."""
         return {m.key().decode(): int(m.value()) for m in self.read(self.topics["counts"])}
 
-    def await_counts(self, timeout_s: float = 60) -> list[Any]:
+    def await_counts(self, timeout_s: float = 180) -> list[Any]:
         """Wait until the published counts equal what was sent; every output record."""
         deadline = time.monotonic() + timeout_s
         while (found := self.counts()) != dict(self.sent):
@@ -125,7 +125,7 @@ class Worker:
         """What the worker last wrote about itself, or None."""
         return json.loads(self.status_file.read_bytes()) if self.status_file.exists() else None
 
-    def await_running(self, partitions: int, timeout_s: float = 60) -> None:
+    def await_running(self, partitions: int, timeout_s: float = 180) -> None:
         """Wait until so many tasks run here."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -143,7 +143,7 @@ class Worker:
             self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout_s: float = 30) -> int:
+    def stop(self, timeout_s: float = 60) -> int:
         """Ask it to end; its exit code."""
         self.process.terminate()
         return self.process.wait(timeout_s)

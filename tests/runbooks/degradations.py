@@ -66,10 +66,11 @@ def broker_down(product: Product) -> Words:
 def task_failed(product: Product) -> Words:
     """A source writes nonsense faster than the limit allows."""
     healthy(product, ATP_DEAD_LETTERS_PER_MINUTE="50")
-    for _ in range(2):  # in two turns: what one turn alone holds beyond the limit would fail it again
-        nonsense = [{"topic": "inventory.stock.v1", "key": SKU, "value": "nonsense"} for _ in range(30)]
-        product.publish(*nonsense)
-        time.sleep(1.0)
+    nonsense = [{"topic": "inventory.stock.v1", "key": SKU, "value": "nonsense"} for _ in range(30)]
+    product.publish(*nonsense)
+    # in two turns: what one turn alone holds beyond the limit would fail it again
+    product.await_good("""atp dead-letters list --json | grep -q '"letters":30'""")
+    product.publish(*nonsense)
     product.await_good("! atp status")
     return {"LANE": "sku", "PARTITION": product.partition(SKU)}
 

@@ -29,7 +29,7 @@ from atp.lane.keys import partition_of
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 2
 SESSION_MS = 3_000
-SCRIPT_TIMEOUT_S = 120
+SCRIPT_TIMEOUT_S = 300
 PLATFORM = """
 ask() { : > "$CONTROL/$1"; while [ -e "$CONTROL/$1" ]; do sleep 0.1; done; }
 worker_start() { ask "worker_start $1"; }
@@ -142,7 +142,7 @@ class Product:
             capture_output=True, timeout=SCRIPT_TIMEOUT_S, check=False, env={**known, **self.environment(), **words},
         )  # fmt: skip
 
-    def await_good(self, script: str, timeout_s: float = 60, **words: str) -> None:
+    def await_good(self, script: str, timeout_s: float = 180, **words: str) -> None:
         """Run a verification until it ends with 0."""
         deadline = time.monotonic() + timeout_s
         while (run := self.shell(script, **words)).returncode != 0:

@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 GROUP = "atp-sku"
 FACT_NAMES = {topic.name for topic in FACT_TOPICS}
-SETTLE_S = 60.0
+SETTLE_S = 240.0  # a bound for the slowest machine, not an expectation
 SESSION_MS = 3_000  # a dead worker's partitions are free after this; the embedded broker waits as long at a start
-SHARED_SESSION_MS = 6_000  # on the embedded broker a rebalance takes 3 s, in which nobody may be given up
+SHARED_SESSION_MS = 8_000  # on the embedded broker a rebalance takes 3 s and more, in which nobody may be given up
 STAYS_S = 1.6  # longer than the tick in which a worker looks at what time alone has changed
 
 Line = dict[str, Any]
@@ -136,7 +136,7 @@ class System:
     def stop(self, name: str = "worker-1") -> int:
         """End a worker in good order (SIGTERM); its exit code."""
         worker = self._workers.pop(name)
-        worker.stop(grace_s=30)
+        worker.stop(grace_s=60)
         return int(worker.process.returncode)
 
     def kill(self, name: str = "worker-1") -> None:
