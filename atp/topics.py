@@ -8,7 +8,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from atp.domain.facts import DAMAGES_TOPIC, RECEIPTS_TOPIC, RESERVATIONS_TOPIC, STOCK_TOPIC
+from atp.domain.facts import CORRECTIONS_TOPIC, DAMAGES_TOPIC, RECEIPTS_TOPIC, RESERVATIONS_TOPIC, STOCK_TOPIC
+from atp.domain.snapshots import OMS_SNAPSHOTS_TOPIC, WMS_SNAPSHOTS_TOPIC
 from atp.lane.settings import changelog_config
 
 DAY_MS = 86_400_000
@@ -52,8 +53,15 @@ STOCK = Topic(STOCK_TOPIC, Role.FACT, "sku", "inventory management, stores, WMS"
 RESERVATIONS = Topic(RESERVATIONS_TOPIC, Role.FACT, "sku", "OMS", "worker")
 RECEIPTS = Topic(RECEIPTS_TOPIC, Role.FACT, "sku", "purchasing", "worker")
 DAMAGES = Topic(DAMAGES_TOPIC, Role.FACT, "sku", "WMS", "worker")
-WMS_SNAPSHOTS = Topic("wms.snapshots.v1", Role.TRUTH, "sku", "every owner of stock", "worker")
-OMS_SNAPSHOTS = Topic("oms.snapshots.v1", Role.TRUTH, "sku", "OMS", "worker")
+WMS_SNAPSHOTS = Topic(WMS_SNAPSHOTS_TOPIC, Role.TRUTH, "sku", "every owner of stock", "worker")
+OMS_SNAPSHOTS = Topic(OMS_SNAPSHOTS_TOPIC, Role.TRUTH, "sku", "OMS", "worker")
+CORRECTIONS = Topic(CORRECTIONS_TOPIC, Role.PUBLISHED, "sku", "agents/reconciliation", "worker, finance")
+DECISIONS = Topic(
+    "atp.reconciliation.decisions.v1", Role.CONTROL, "sku", "operators", "worker", retention_ms=90 * DAY_MS
+)
+EXCEPTIONS = Topic(
+    "atp.reconciliation.exceptions.v1", Role.PUBLISHED, "exception_id", "agents/reconciliation", "operations", True
+)
 HEARTBEATS = Topic(
     "sources.heartbeats.v1", Role.CONTROL, "source|region", "every source", "worker", True, co_partitioned=False
 )
@@ -134,10 +142,15 @@ REGION_CHANGELOG = Topic(
 )
 
 FACT_TOPICS = (STOCK, RESERVATIONS, RECEIPTS, DAMAGES)
+# What the SKU lane works off: facts, the truth they are held against, and what follows from that.
+SKU_INPUTS = (*FACT_TOPICS, CORRECTIONS, WMS_SNAPSHOTS, OMS_SNAPSHOTS, DECISIONS)
 CATALOGUE = (
     *FACT_TOPICS,
     WMS_SNAPSHOTS,
     OMS_SNAPSHOTS,
+    CORRECTIONS,
+    DECISIONS,
+    EXCEPTIONS,
     HEARTBEATS,
     NODES,
     POLICIES,

@@ -12,12 +12,14 @@ import msgspec
 
 from atp import topics
 from atp.domain.availability import Content
+from atp.domain.exceptions import Decision, ExceptionRecord
 from atp.domain.facts import FACT_TYPES, Identity, Instant, Sku
 from atp.domain.freshness import Heartbeat
 from atp.domain.modes import ChannelMode, ModeChange, ModeCommand
 from atp.domain.nodes import Node
 from atp.domain.policy import Policy
 from atp.domain.routes import Route
+from atp.domain.snapshots import SNAPSHOT_TYPES
 from atp.lane import DeadLetter
 from atp.topics import Role, Topic
 
@@ -39,6 +41,9 @@ class CanonicalRecord(Content, kw_only=True):
 # Topics that are missing here carry values without a type of their own yet; the changelog is nobody else's business.
 VALUE_TYPES: dict[str, Any] = {
     **FACT_TYPES,
+    **SNAPSHOT_TYPES,
+    topics.DECISIONS.name: Decision,
+    topics.EXCEPTIONS.name: ExceptionRecord,
     topics.HEARTBEATS.name: Heartbeat,
     topics.NODES.name: Node,
     topics.POLICIES.name: Policy,
