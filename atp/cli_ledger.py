@@ -35,3 +35,83 @@ def ledger_close(
 
     options = command.CloseOptions(out, now, region, with_csv, as_json)
     command.close_days(command.file_origin(facts, policy, nodes), options, sys.stdout)
+
+
+OfDate = Annotated[str | None, typer.Option("--date", help="This business date only.")]
+OfRevision = Annotated[int | None, typer.Option("--revision", min=1, help="This revision; default: the latest.")]
+
+
+@ledger.command("show")
+def ledger_show(
+    out: Target,
+    date: OfDate = None,
+    region: OfRegion = None,
+    revision: OfRevision = None,
+    sku: Annotated[str | None, typer.Option(help="The rows of a SKU, with what explains them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What was closed: status, completeness, movements, difference to operations, exceptions."""
+    from atp.commands import ledger as command
+
+    command.show(command.Selection(out, date, region, revision), sku, as_json, sys.stdout)
+
+
+@ledger.command("verify")
+def ledger_verify(
+    out: Target,
+    facts: FactsFile = None,
+    policy: PolicyFile = None,
+    nodes: NodesFile = None,
+    date: OfDate = None,
+    region: OfRegion = None,
+    revision: OfRevision = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reckon what was closed again from its facts, and compare row by row."""
+    from atp.commands import ledger as command
+
+    selection = command.Selection(out, date, region, revision)
+    command.verify_days(command.file_origin(facts, policy, nodes), selection, as_json, sys.stdout)
+
+
+@ledger.command("export")
+def ledger_export(
+    out: Target,
+    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="Another folder or fsspec target.")],
+    forms: Annotated[
+        list[str] | None, typer.Option("--format", help="parquet, csv, beancount, hledger; may be repeated.")
+    ] = None,
+    date: OfDate = None,
+    region: OfRegion = None,
+    revision: OfRevision = None,
+) -> None:
+    """Write closed revisions elsewhere: Parquet, CSV, double-entry journals, always the same bytes."""
+    from atp.commands import ledger as command
+
+    command.export_days(command.Selection(out, date, region, revision), to, forms or ["parquet", "csv"], sys.stdout)
+
+
+@ledger.command("report")
+def ledger_report(
+    out: Target,
+    date: Annotated[str, typer.Option("--date", help="The business date.")],
+    to: Annotated[str, typer.Option("--to", metavar="FILE.html", help="The page.")],
+    region: OfRegion = None,
+) -> None:
+    """One page about a day, to read or print."""
+    from atp.commands import ledger as command
+
+    command.write_report(command.Selection(out, date, region), to, sys.stdout)
+
+
+@ledger.command("year")
+def ledger_year(
+    first: Annotated[str, typer.Option("--from", help="First day.")] = "2010-12-01",
+    last: Annotated[str, typer.Option("--until", help="Last day.")] = "2011-12-09",
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Keep the ledger there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Close a whole year of real retail day by day, and hold its totals against the source's own rows."""
+    from atp.commands import ledger_year as command
+
+    command.run((first, last), out, as_json, sys.stdout, sys.stderr)

@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+from pyarrow import compute
 
 from atp.commands.errors import CommandError, WrongUseError
 from atp.commands.files import instant_ms
 from atp.domain.ledger_close import Status
 from atp.domain.times import rfc3339
 from atp.ledger.close import Closing, close
-from atp.ledger.columns import BrokenLedgerError, date_of
+from atp.ledger.columns import MOVEMENTS, BrokenLedgerError, date_of
 from atp.ledger.days import LedgerDay, closable, ledger_days
+from atp.ledger.encode import read_parquet
+from atp.ledger.export import FORMATS, export
 from atp.ledger.gather import gather
 from atp.ledger.origins import FileOrigin, Origin
+from atp.ledger.report import report
 from atp.ledger.store import LedgerStoreError, Manifest, Store
+from atp.ledger.verify import Verified, verify
 
 
 @contextmanager
@@ -98,6 +103,115 @@ def _still_open(day: LedgerDay, as_json: bool) -> str:
         return msgspec.json.encode(found).decode() + "\n"
     why = f"no heartbeat past {ends} of {', '.join(day.judgement.waiting)}" if day.judgement.waiting else "grace"
     return f"{found['business_date']}  {day.region:<16}{Status.OPEN:<24}waits: {why}\n"
+
+
+class Selection(msgspec.Struct):
+    """Which revisions: all dates and regions unless some are named; the latest unless one is numbered."""
+
+    out: str
+    date: str | None = None
+    region: str | None = None
+    revision: int | None = None
+
+    def manifests(self, store: Store) -> list[Manifest]:
+        """The manifests, in order; there must be one."""
+        day = None if self.date is None else business_date(self.date, "--date")
+        places = [
+            (date, region)
+            for date, region in store.folders()
+            if day in (None, date) and self.region in (None, region)
+        ]
+        if not places:
+            named = f"{self.date or 'any date'}, {self.region or 'any region'}"
+            raise CommandError(
+                f"--out = {self.out}: nothing closed of {named}; see `atp ledger show --out {self.out}`"
+            )
+        return [store.manifest(*place, self.revision) for place in places]
+
+
+def show(selection: Selection, sku: str | None, as_json: bool, out: IO[str]) -> None:
+    """The revisions that were closed; of a SKU, its rows and what explains them."""
+    with told():
+        store = Store(selection.out)
+        for manifest in selection.manifests(store):
+            if sku is None:
+                text = msgspec.json.encode(manifest).decode() if as_json else "\n".join(_overview(manifest))
+            else:
+                text = _row(store, manifest, sku, as_json)
+            out.write(text + "\n" if text else "")
+
+
+def _overview(manifest: Manifest) -> list[str]:
+    sums = manifest.control_totals
+    moved = [f"{name} {sums[name]:+}" for name in MOVEMENTS if sums[name] and name.endswith("_sellable")]
+    lines = [
+        line_of(manifest),
+        f"    sellable {sums['opening_sellable']} → {sums['closing_sellable']}: {', '.join(moved)}",
+    ]
+    lines += [f"    missing: {text}" for text in shortfalls(manifest)]
+    lines += [f"    difference to operations: {cause} {units:+}" for cause, units in manifest.differences.items()]
+    lines += [
+        f"    exception: {found['sku']}, {found['event_id']}, {found['reason']}" for found in manifest.exceptions
+    ]
+    return lines
+
+
+def _row(store: Store, manifest: Manifest, sku: str, as_json: bool) -> str:
+    table = read_parquet(store.rows_of(manifest))
+    rows = table.filter(compute.equal(table["sku"], sku)).to_pylist()
+    if not rows:
+        return ""
+    row = {**rows[0], "business_date": manifest.business_date}
+    if as_json:
+        return msgspec.json.encode(row).decode()
+    content = store.content(manifest, f"lines-{manifest.revision}.csv").decode()
+    lines = [f"    {found}" for found in content.splitlines() if found.split(",")[1] == sku]
+    shown = [f"    {name:<40}{units:>12}" for name, units in row.items() if isinstance(units, int) and units]
+    return "\n".join([f"{line_of(manifest)}  {sku}", *shown, *lines])
+
+
+def verify_days(origin: Origin, selection: Selection, as_json: bool, out: IO[str]) -> None:
+    """Reckon revisions again from their facts; exit code 1 when one is not what they say."""
+    with told():
+        store = Store(selection.out)
+        wrong = 0
+        for found in verify(store, origin, selection.manifests(store)):
+            wrong += bool(found.wrong)
+            out.write(_verified(found, as_json))
+    if wrong:
+        raise CommandError(f"{wrong} revisions are not what their facts say")
+
+
+def _verified(found: Verified, as_json: bool) -> str:
+    manifest = found.manifest
+    if as_json:
+        place = {"business_date": manifest.business_date, "region": manifest.region, "revision": manifest.revision}
+        return msgspec.json.encode({**place, "wrong": found.wrong}).decode() + "\n"
+    text = "".join(f"    {line}\n" for line in found.wrong)
+    return f"{line_of(manifest)}  {'DIFFERS' if found.wrong else 'verified'}\n{text}"
+
+
+def export_days(selection: Selection, target: str, forms: list[str], out: IO[str]) -> None:
+    """Write revisions to another target in the forms asked for."""
+    unknown = [form for form in forms if form not in FORMATS]
+    if unknown:
+        raise WrongUseError(f"--format = {unknown[0]!r}: allowed are {', '.join(FORMATS)}")
+    if target.rstrip("/") == selection.out.rstrip("/"):
+        raise WrongUseError(f"--to = {target}: a target other than --out is needed; what was closed never changes")
+    with told():
+        store, other = Store(selection.out), Store(target)
+        for manifest in selection.manifests(store):
+            written = export(manifest, store, other, forms)
+            out.write(f"{line_of(written)}  {', '.join(sorted(written.files))}\n")
+
+
+def write_report(selection: Selection, target: str, out: IO[str]) -> None:
+    """The one-page report of a date."""
+    with told():
+        found = selection.manifests(Store(selection.out))
+        folder, _, name = target.rpartition("/")
+        Store(folder or ".").write(name, report(found))
+    out.write(f"{target}: {found[0].business_date}, {len(found)} regions\n")
 
 
 def file_origin(facts: Path | None, policy: Path | None, nodes: Path | None) -> Origin:

@@ -120,12 +120,17 @@ class _Overlay(MemoryRows[Any]):
     def __init__(self, below: MemoryRows[Any]) -> None:
         super().__init__()
         self._below = below
+        self._gone: set[tuple[str, ...]] = set()
 
     def get(self, key: tuple[str, ...], /) -> Any:  # type: ignore[override]
         if key in self:
             return self[key]
-        row = self._below.get(key)
+        row = None if key in self._gone else self._below.get(key)
         return None if row is None else deepcopy(row)
+
+    def __delitem__(self, key: tuple[str, ...], /) -> None:
+        self.pop(key, None)
+        self._gone.add(key)
 
 
 class Book:

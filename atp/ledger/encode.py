@@ -32,7 +32,8 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 def read_parquet(content: bytes) -> pa.Table:
     """The table of a Parquet file."""
-    return parquet.ParquetFile(pa.BufferReader(content)).read()
+    # without threads: a pool that still winds down when the program ends can abort it
+    return parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
 
 def csv_bytes(table: pa.Table) -> bytes:

@@ -145,10 +145,10 @@ class Store:
                 with suppress(OSError):
                     self._fs.rm_file(f"{self._root}/{folder}/{name}")
 
-    def publish(self, manifest: Manifest, files: Iterable[tuple[str, bytes]]) -> None:
-        """Write a revision: its files, then the manifest that makes it one."""
+    def publish(self, manifest: Manifest, files: Iterable[tuple[str, bytes]], again: bool = False) -> None:
+        """Write a revision: its files, then the manifest that makes it one. `again`: more files of one exported."""
         folder = self.folder(manifest.business_date, manifest.region)
-        if manifest.revision in self.revisions(manifest.business_date, manifest.region):
+        if not again and manifest.revision in self.revisions(manifest.business_date, manifest.region):
             raise LedgerStoreError(f"{folder}: revision {manifest.revision} exists; a closed revision never changes")
         self.tidy(manifest.business_date, manifest.region)
         for name, content in files:
