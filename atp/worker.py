@@ -39,4 +39,4 @@ __all__ = [
 
 # The caches hold many long-lived containers and no cycles; collecting them at Python's default pace costs the
 # worker a quarter of its processor time (bench/README.md).
-gc.set_threshold(200_000, 50, 1000)
+gc.set_threshold(1_000_000, 50, 1000)

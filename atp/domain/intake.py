@@ -6,7 +6,8 @@ damages) only says what an admitted fact does and never refuses.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -108,7 +109,8 @@ def admit(
     fact: Fact, heads: Rows[SkuHead], marks: Marks, horizons: Horizons, now_ms: int
 ) -> Admitted | Duplicate | Refusal:
     """Judge a fact in the documented order of reasons and, if it counts, remember it."""
-    head = heads.get((fact.sku,)) or SkuHead()
+    key = (fact.sku,)
+    head = heads.get(key) or SkuHead()
     occurred_ms, recorded_ms = to_ms(fact.occurred_at), to_ms(fact.recorded_at)
     time_ms = to_ms(fact.as_of) if type(fact) is StockCounted else occurred_ms
     if max(time_ms, occurred_ms) > recorded_ms + FUTURE_TOLERANCE_MS or recorded_ms > now_ms + FUTURE_TOLERANCE_MS:
@@ -117,16 +119,17 @@ def admit(
         refusal = _too_old(fact, time_ms, head.stream_ms, marks, horizons)
         if refusal is not None:
             return refusal
-    document = _document(fact)
+    identity = _identity(fact)
     body = _body(fact, time_ms, occurred_ms)
-    seen = _seen(fact, document, body, head.stream_ms, marks)
-    if isinstance(seen, Refusal):
+    seen = _seen(fact, identity, body, head.stream_ms, marks)
+    if seen is not None and seen is not DUPLICATE:
         return seen
-    head.stream_ms = max(head.stream_ms, recorded_ms)
+    if recorded_ms > head.stream_ms:
+        head.stream_ms = recorded_ms
     if seen is None:
-        _remember(fact, document, body, time_ms, head, marks, horizons)
+        _remember(fact, identity, body, time_ms, head, marks, horizons)
         _locate(fact, head, time_ms, recorded_ms)
-    heads[fact.sku,] = head
+    heads[key] = head
     return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, time_ms <= head.checked_ms)
 
 
@@ -166,7 +169,7 @@ def line_key(document_id: str, line: int) -> str:
 
 
 def _hash(text: str, seed: int) -> int:
-    return int(xxh3_64_intdigest(text.encode(), seed))
+    return xxh3_64_intdigest(text.encode(), seed)
 
 
 def _document(fact: Fact) -> str | None:
@@ -180,45 +183,70 @@ def _document(fact: Fact) -> str | None:
     return None
 
 
+class Identity(NamedTuple):
+    """Under which marks a fact is remembered; reckoned once, asked and written several times."""
+
+    event: int
+    document: str | None
+    version: int  # mark of the document's version; of no meaning without a document
+
+
+def _identity(fact: Fact) -> Identity:
+    document = _document(fact)
+    version = 0 if document is None else _hash(document, _VERSION)
+    return Identity(_hash(fact.event_id, _EVENT), document, version)
+
+
 def _body(fact: Fact, time_ms: int, occurred_ms: int) -> int:
     """Hash of what a fact says. Identity, transport and bookkeeping of the message are not what it says."""
     head = (fact.source, fact.region, fact.node, occurred_ms)
-    return int(xxh3_64_intdigest(_encode((head, _said(fact, time_ms)))))
+    return xxh3_64_intdigest(_encode((head, _said(fact, time_ms))))
 
 
 def _said(fact: Fact, time_ms: int) -> tuple[object, ...]:
-    match fact:
-        case Reservation() as f:
-            expires = f.expires_at and to_ms(f.expires_at)
-            quantities = (f.requested, f.open, f.consumed, f.released)
-            return (f.type, f.reservation_id, f.line, f.version, f.channel, f.state, *quantities, expires, f.due_date)
-        case StockShipped() as f:
-            return ("shipped", f.quantity, f.reservation_id, f.line)
-        case StockMoved() as f:
-            return ("moved", f.from_state, f.to_state, f.quantity, f.reason)
-        case StockAdjusted() as f:
-            return ("adjusted", f.state, f.delta, f.reason)
-        case Receipt() as f:
-            quantities = (f.expected, f.received, f.put_away, f.held)
-            return (f.type, f.receipt_id, f.line, f.version, f.stage, *quantities, f.eta, f.supplier)
-        case Damage() as f:
-            states = (f.from_state, f.to_state)
-            return (f.type, f.damage_id, f.version, *states, f.reported, f.reversed, f.written_off)
-        case StockCounted() as f:
-            return ("counted", time_ms, *sorted(f.quantities.items()))
-        case StockReturned() as f:
-            return ("returned", f.quantity, f.order_id)
+    return _SAYS[type(fact)](fact, time_ms)
 
 
-def _seen(fact: Fact, document: str | None, body: int, stream_ms: int, marks: Marks) -> Duplicate | Refusal | None:
-    mark = marks.get(fact.sku, _hash(fact.event_id, _EVENT))
+def _counted(f: StockCounted, time_ms: int) -> tuple[object, ...]:
+    return ("counted", time_ms, *sorted(f.quantities.items()))
+
+
+def _reserved(f: Reservation, _time_ms: int) -> tuple[object, ...]:
+    expires, quantities = f.expires_at and to_ms(f.expires_at), (f.requested, f.open, f.consumed, f.released)
+    return (f.type, f.reservation_id, f.line, f.version, f.channel, f.state, *quantities, expires, f.due_date)
+
+
+def _inbound(f: Receipt, _time_ms: int) -> tuple[object, ...]:
+    quantities = (f.expected, f.received, f.put_away, f.held)
+    return (f.type, f.receipt_id, f.line, f.version, f.stage, *quantities, f.eta, f.supplier)
+
+
+def _damaged(f: Damage, _time_ms: int) -> tuple[object, ...]:
+    states = (f.from_state, f.to_state)
+    return (f.type, f.damage_id, f.version, *states, f.reported, f.reversed, f.written_off)
+
+
+_SAYS: dict[type, Callable[[Any, int], tuple[object, ...]]] = {
+    StockCounted: _counted,
+    StockAdjusted: lambda f, _: ("adjusted", f.state, f.delta, f.reason),
+    StockMoved: lambda f, _: ("moved", f.from_state, f.to_state, f.quantity, f.reason),
+    StockShipped: lambda f, _: ("shipped", f.quantity, f.reservation_id, f.line),
+    StockReturned: lambda f, _: ("returned", f.quantity, f.order_id),
+    Reservation: _reserved,
+    Receipt: _inbound,
+    Damage: _damaged,
+}
+
+
+def _seen(fact: Fact, identity: Identity, body: int, stream_ms: int, marks: Marks) -> Duplicate | Refusal | None:
+    mark = marks.get(fact.sku, identity.event)
     if mark is not None and mark[1] >= stream_ms:
         return DUPLICATE if mark[0] == body else _conflict(Reason.EVENT_CONFLICT, "event_id", fact.event_id)
-    if document is None:
+    if identity.document is None:
         return None
-    mark = marks.get(fact.sku, _hash(document, _VERSION))
+    mark = marks.get(fact.sku, identity.version)
     if mark is not None and mark[1] >= stream_ms:
-        shown = document.replace("\x1f", "/")
+        shown = identity.document.replace("\x1f", "/")
         said = mark[0] in (body, CORRECTED) or fact.source == CORRECTION_SOURCE
         return DUPLICATE if said else _conflict(Reason.VERSION_CONFLICT, "document version", shown)
     return _changed(fact, stream_ms, marks) if type(fact) is Damage else None
@@ -244,21 +272,20 @@ def _changed(fact: Damage, stream_ms: int, marks: Marks) -> Refusal | None:
 
 
 def _remember(
-    fact: Fact, document: str | None, body: int, time_ms: int, head: SkuHead, marks: Marks, horizons: Horizons
+    fact: Fact, identity: Identity, body: int, time_ms: int, head: SkuHead, marks: Marks, horizons: Horizons
 ) -> None:
     sku, drop_before_ms = fact.sku, head.stream_ms
-    journal_until, memory_until = time_ms + horizons.journal_ms, time_ms + horizons.memory_ms
-    marks.put(sku, _hash(fact.event_id, _EVENT), body, journal_until, drop_before_ms)
-    if document is None:
-        return
+    journal_until = time_ms + horizons.journal_ms
+    marks.put(sku, identity.event, body, journal_until, drop_before_ms)
     if type(fact) is Reservation:
+        memory_until = time_ms + horizons.memory_ms
         said = CORRECTED if fact.source == CORRECTION_SOURCE else body
-        marks.put(sku, _hash(document, _VERSION), said, memory_until, drop_before_ms)
+        marks.put(sku, identity.version, said, memory_until, drop_before_ms)
         _remember_line(fact, memory_until, drop_before_ms, marks)
-        return
-    marks.put(sku, _hash(document, _VERSION), body, journal_until, drop_before_ms)
-    if type(fact) is Damage:
-        marks.put(sku, _hash(fact.damage_id, _DOCUMENT), _damage_identity(fact), FOREVER_MS, drop_before_ms)
+    elif identity.document is not None:
+        marks.put(sku, identity.version, body, journal_until, drop_before_ms)
+        if type(fact) is Damage:
+            marks.put(sku, _hash(fact.damage_id, _DOCUMENT), _damage_identity(fact), FOREVER_MS, drop_before_ms)
 
 
 def _remember_line(fact: Reservation, memory_until: int, drop_before_ms: int, marks: Marks) -> None:

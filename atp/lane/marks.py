@@ -1,9 +1,10 @@
 """Mark tables: have we seen this before? Twenty-four bytes an answer.
 
 Marks lie in buckets that grow by linear hashing. Stored, a bucket is packed: how many buckets there are (only
-bucket 0's figure counts), then all keys (u64), all payloads (u64), all expiries (i64). In the cache it is a
-dictionary: a batch asks and adds far more often than it writes. Keys must be hashes (evenly spread), such as
-xxh3 of an identity.
+bucket 0's figure counts), then all keys (u64), then all answers (payload u64, expiry i64). In the cache it is a
+dictionary of key to packed answer: a batch asks and adds far more often than it writes, nearly every question
+finds nothing, and numbers with bytes are nothing that the garbage collector would have to walk. Keys must be
+hashes (evenly spread), such as xxh3 of an identity.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from atp.lane.table import BaseTable
 
 BUCKET_MARKS = 48
 _WORD = 8
+_ANSWER = struct.Struct("<Qq")
+_pack, _unpack = _ANSWER.pack, _ANSWER.unpack
 
 
 class Bucket:
-    """Marks of one bucket: (payload, expires_ms) by key."""
+    """Marks of one bucket: packed (payload, expires_ms) by key."""
 
     __slots__ = ("buckets", "marks")
 
-    def __init__(self, buckets: int, marks: dict[int, tuple[int, int]]) -> None:
+    def __init__(self, buckets: int, marks: dict[int, bytes]) -> None:
         self.buckets = buckets
         self.marks = marks
 
@@ -33,17 +36,15 @@ class Bucket:
 def encode(bucket: Bucket) -> bytes:
     """The packed bucket."""
     marks = bucket.marks
-    count = len(marks)
-    payloads, expiries = zip(*marks.values(), strict=True) if marks else ((), ())
-    return struct.pack(f"<Q{count}Q{count}Q{count}q", bucket.buckets, *marks, *payloads, *expiries)
+    return struct.pack(f"<{len(marks) + 1}Q", bucket.buckets, *marks) + b"".join(marks.values())
 
 
 def decode(data: bytes) -> Bucket:
     """The bucket of its packed form."""
-    count = (len(data) - _WORD) // (3 * _WORD)
-    buckets, *words = struct.unpack(f"<Q{count}Q{count}Q{count}q", data)
-    answers = zip(words[count : 2 * count], words[2 * count :], strict=True)
-    return Bucket(buckets, dict(zip(words, answers, strict=False)))
+    count = (len(data) - _WORD) // (_WORD + _ANSWER.size)
+    buckets, *keys = struct.unpack_from(f"<{count + 1}Q", data)
+    starts = range(_WORD * (count + 1), len(data), _ANSWER.size)
+    return Bucket(buckets, {key: data[at : at + _ANSWER.size] for key, at in zip(keys, starts, strict=True)})
 
 
 class MarkTable(BaseTable):
@@ -60,7 +61,8 @@ class MarkTable(BaseTable):
     def get(self, key: str, mark: int) -> tuple[int, int] | None:
         """Payload and expiry of a mark, or None."""
         bucket = self._find(self._rows or self.rows, key, mark)[1]
-        return None if bucket is None else bucket.marks.get(mark)
+        answer = None if bucket is None else bucket.marks.get(mark)
+        return None if answer is None else _unpack(answer)
 
     def put(self, key: str, mark: int, payload: int, expires_ms: int, drop_before_ms: int) -> None:
         """Insert or overwrite; a full bucket first loses what expired before `drop_before_ms`."""
@@ -72,7 +74,7 @@ class MarkTable(BaseTable):
         rows.dirty[where] = None
         marks = bucket.marks
         full = len(marks) >= self._full and mark not in marks and not _drop_expired(bucket, drop_before_ms)
-        bucket.marks[mark] = (payload, expires_ms)
+        bucket.marks[mark] = _pack(payload, expires_ms)
         if full:
             self._split(rows, key)
 
@@ -101,7 +103,7 @@ class MarkTable(BaseTable):
 
 def _drop_expired(bucket: Bucket, before_ms: int) -> bool:
     """Remove expired marks; whether there were any."""
-    kept = {mark: answer for mark, answer in bucket.marks.items() if answer[1] >= before_ms}
+    kept = {mark: answer for mark, answer in bucket.marks.items() if _unpack(answer)[1] >= before_ms}
     dropped = len(kept) < len(bucket.marks)
     bucket.marks = kept
     return dropped
@@ -110,5 +112,6 @@ def _drop_expired(bucket: Bucket, before_ms: int) -> bool:
 def _move(source: Bucket, new: int) -> Bucket:
     """Take the marks that belong to the new bucket out of the one it splits from."""
     moved = {mark: answer for mark, answer in source.marks.items() if bucket_of(mark, new + 1) == new}
-    source.marks = {mark: answer for mark, answer in source.marks.items() if mark not in moved}
+    for mark in moved:
+        del source.marks[mark]
     return Bucket(0, moved)
