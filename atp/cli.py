@@ -251,6 +251,22 @@ def drill_game_day(
     command.run(seed, limit_s, as_json, sys.stdout)
 
 
+@drill.command("black-friday")
+def drill_black_friday(
+    seed: Annotated[int, typer.Option(min=0, help="Which day; the same seed is the same day.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="So many seeds, from --seed on.")] = 1,
+    trouble: Annotated[str | None, typer.Option(metavar="NAME", help="One trouble; default: all five.")] = None,
+    clean: Annotated[bool, typer.Option("--clean", help="No trouble at all.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="Sales of a real day instead of the curve at 10×.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw the day, .png or .svg.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play a Black Friday with known truth under three policies, and score what each sold and refused."""
+    from atp.commands import black_friday as command
+
+    command.run(command.Options(seed, seeds, trouble, clean, real, picture, as_json), sys.stdout)
+
+
 modes = typer.Typer(help="How confidently each channel may sell.", no_args_is_help=True)
 app.add_typer(modes, name="modes")
 

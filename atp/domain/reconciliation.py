@@ -140,7 +140,8 @@ def _compare(sku: str, series: Series, progress: Progress, desk: Desk, book: Par
         _enforce(sku, truth, known, progress, desk)
     if waiting:
         desk.books.truths[sku,] = known
-        compare_anew(sku, known, desk, book, outcome)
+        places = {name_of(truth.kind, truth.place) for _, truth in waiting}
+        compare_anew(sku, known, places, desk, book, outcome)
 
 
 def _enforce(sku: str, truth: Truth, known: SkuTruth, progress: Progress, desk: Desk) -> None:
@@ -160,8 +161,9 @@ def _search(
     """Look for keys that a complete snapshot does not name: of these there is nothing."""
     skus = page(progress.cursor, max(1, limit))
     for sku in skus:
-        if _enforce_nothing(sku, series, progress, desk):
-            compare_anew(sku, desk.books.truths.get((sku,)) or SkuTruth(), desk, book, outcome)
+        places = _enforce_nothing(sku, series, progress, desk)
+        if places:
+            compare_anew(sku, desk.books.truths.get((sku,)) or SkuTruth(), places, desk, book, outcome)
     if skus:
         progress.cursor = skus[-1]
         outcome.more = True
@@ -170,14 +172,14 @@ def _search(
     return len(skus)
 
 
-def _enforce_nothing(sku: str, series: Series, progress: Progress, desk: Desk) -> bool:
-    """Whether the snapshot passed over a key of the SKU that we, or the snapshot before, knew."""
+def _enforce_nothing(sku: str, series: Series, progress: Progress, desk: Desk) -> set[str]:
+    """The keys of the SKU that the snapshot passed over although we, or the snapshot before, knew them."""
     head = desk.state.heads.get((sku,))
     if head is None:
-        return False
+        return set()
     ours = [n for n in head.nodes if n in series.places] if series.kind == STOCK else [series.region]
     known = desk.books.truths.get((sku,)) or SkuTruth()
-    changed = False
+    changed = set()
     for place in ours:
         before = known.known.get(name_of(series.kind, place))
         if before is not None and before.snapshot_id == progress.snapshot_id:
@@ -187,7 +189,7 @@ def _enforce_nothing(sku: str, series: Series, progress: Progress, desk: Desk) -
             sku, truth, desk.state.stock, desk.state.reservations, desk.horizons
         ):
             _enforce(sku, truth, known, progress, desk)
-            changed = True
+            changed.add(name_of(series.kind, place))
     if changed:
         desk.books.truths[sku,] = known
     return changed

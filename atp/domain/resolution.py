@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from atp.domain.causes import Surroundings, cause_of
 from atp.domain.desk import Desk, Outcome
 from atp.domain.exceptions import (
@@ -36,26 +38,33 @@ def settle(sku: str, desk: Desk, correction: str = "") -> Outcome:
     outcome = Outcome()
     if known is not None:
         book = desk.books.book
-        compare_anew(sku, known, desk, book, outcome, correction)
+        compare_anew(sku, known, set(known.known), desk, book, outcome, correction)
         desk.books.keep(book)
     return outcome
 
 
 def compare_anew(
-    sku: str, known: SkuTruth, desk: Desk, book: PartitionBook, outcome: Outcome, correction: str = ""
+    sku: str,
+    known: SkuTruth,
+    places: Set[str],
+    desk: Desk,
+    book: PartitionBook,
+    outcome: Outcome,
+    correction: str = "",
 ) -> None:
-    """Every truth in force against our state: the SKU's drifts, and what becomes of its exceptions."""
+    """The truth in force of some places against our state: the SKU's drifts, and what becomes of its exceptions."""
     state = desk.state
     found = {
-        name: drifts_of(sku, truth, state.stock, state.reservations, desk.horizons)
-        for name, truth in known.known.items()
+        name: drifts_of(sku, known.known[name], state.stock, state.reservations, desk.horizons)
+        for name in sorted(places)
     }
-    drifts = {
+    head = state.heads.get((sku,)) or SkuHead()
+    drifts = {name: drifted for name, drifted in head.drifts.items() if name not in places}
+    drifts |= {
         name: (sum(d.units for d in drifting), sum(d.over for d in drifting))
         for name, drifting in found.items()
         if drifting
     }
-    head = state.heads.get((sku,)) or SkuHead()
     checked_ms = max(truth.as_of_ms for truth in known.known.values()) + desk.horizons.ambiguity_ms
     if (head.drifts, head.checked_ms) != (drifts, checked_ms) and (head.nodes or head.regions or drifts):
         if head.drifts != drifts:
@@ -63,7 +72,7 @@ def compare_anew(
             outcome.touched.add(sku)
         head.drifts, head.checked_ms = drifts, checked_ms
         state.heads[sku,] = head
-    _follow(sku, known, [d for drifting in found.values() for d in drifting], desk, book, outcome, correction)
+    _follow(sku, known, found, desk, book, outcome, correction)
 
 
 def _place(head: SkuHead, truths: list[Truth]) -> None:
@@ -76,20 +85,28 @@ def _place(head: SkuHead, truths: list[Truth]) -> None:
 
 
 def _follow(
-    sku: str, known: SkuTruth, drifts: list[Drift], desk: Desk, book: PartitionBook, outcome: Outcome, correction: str
+    sku: str,
+    known: SkuTruth,
+    compared: dict[str, list[Drift]],
+    desk: Desk,
+    book: PartitionBook,
+    outcome: Outcome,
+    correction: str,
 ) -> None:
-    """Open, refresh, correct and verify the SKU's exceptions."""
+    """Open, refresh, correct and verify the exceptions of the places that were compared."""
     rows = desk.books.exceptions.get((sku,)) or SkuExceptions()
     drifting = {
-        f"{name_of(drift.truth.kind, drift.truth.place)}|{drift.line}": drift
+        f"{place}|{drift.line}": drift
+        for place, drifts in compared.items()
         for drift in drifts
         if drift.units > desk.world.policies.resolve(sku, drift.truth.region).drift_units_tolerance
     }
-    if not drifting and not rows.open:
+    concerned = {name for name, found in rows.open.items() if name_of(found.kind, found.place) in compared}
+    if not drifting and not concerned:
         return
     for incident in rows.open.values():
         _lie(book, incident, -1)
-    for name in sorted({*drifting, *rows.open}):
+    for name in sorted({*drifting, *concerned}):
         found, drift = rows.open.get(name), drifting.get(name)
         steps = 0 if found is None else len(found.steps)
         if found is not None and correction and found.correction == correction and found.stage is Stage.APPROVED:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from atp.domain.as_of import line_at, open_at, stock_at
+from atp.domain.as_of import line_at, open_at, open_range, stock_at
 from atp.domain.facts import LineState
 from atp.domain.intake import Horizons, line_key
 from atp.domain.reservations import DUE_NOW, Line, LineVersion, ReservationRows
@@ -93,7 +93,8 @@ def drifts_of(sku: str, truth: Truth, stock: StockRows, lines: ReservationRows, 
     """Every key of a truth that disagrees with our state at its as_of."""
     if truth.kind == STOCK:
         return _stock_drift(sku, truth, stock, horizons)
-    return [drift for key, line in _lines(sku, truth, lines) if (drift := _line_drift(truth, key, line)) is not None]
+    found = (_line_drift(truth, key, line, horizons) for key, line in _lines(sku, truth, lines))
+    return [drift for drift in found if drift is not None]
 
 
 def keys_of(sku: str, truth: Truth, lines: ReservationRows) -> int:
@@ -122,17 +123,21 @@ def _stock_drift(sku: str, truth: Truth, stock: StockRows, horizons: Horizons) -
 
 
 def _lines(sku: str, truth: Truth, rows: ReservationRows) -> list[tuple[str, Line | None]]:
-    """The lines that the truth names, and those that we have in its region."""
+    """The lines that the truth names, and those that we have in its region and had not ended by then."""
     ours = {
         key: line
         for key, line in rows.lines.items(sku)
-        if line.versions and (key in truth.lines or line.versions[-1].region == truth.region)
+        if line.versions and (key in truth.lines or _concerns(line.versions[-1], truth))
     }
     return [(key, ours.get(key)) for key in sorted({*ours, *truth.lines})]
 
 
-def _line_drift(truth: Truth, key: str, line: Line | None) -> Drift | None:
-    """Open units of one line at the as_of, ours and theirs, where they differ."""
+def _concerns(top: LineVersion, truth: Truth) -> bool:
+    return (top.open > 0 or top.time_ms > truth.as_of_ms) and top.region == truth.region
+
+
+def _line_drift(truth: Truth, key: str, line: Line | None, horizons: Horizons) -> Drift | None:
+    """Open units of one line at the as_of, ours and theirs, where they differ beyond what is too close to tell."""
     theirs = truth.lines.get(key)
     known = line.versions if line is not None else []
     ours = line_at(line, truth.as_of_ms) if line is not None else None
@@ -144,6 +149,6 @@ def _line_drift(truth: Truth, key: str, line: Line | None) -> Drift | None:
     elif known and known[-1].version == theirs.version:
         ours = known[-1]
     had, has = open_at(ours, truth.as_of_ms), open_at(theirs, truth.as_of_ms)
-    if had == has:
+    if had == has or (line is not None and not open_range(line, truth.as_of_ms, horizons.ambiguity_ms).drift(has)):
         return None
     return Drift(truth, key, {"open": had}, {"open": has}, abs(had - has), max(0, has - had))

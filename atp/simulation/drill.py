@@ -83,7 +83,7 @@ class Day:
         yield from (close_ms + number * every_ms for number in range(1, self.plan.world.closing_cycles + 1))
 
     def _cycle(self, as_of_ms: int) -> None:
-        self.agenda.run(as_of_ms)
+        self.agenda.run(as_of_ms + 1)  # what happens at the as_of is seen
         rows = list(snapshot(self.world, as_of_ms)) if self.product.reconciles else []
         self.agenda.run(as_of_ms + self.plan.world.snapshot_lag_s * 1000)
         self.product.compare(rows, self.agenda.now_ms)

@@ -14,6 +14,7 @@ from atp.simulation.places import OMS, STORES, WMS
 from atp.simulation.world import TrueWorld
 
 Document = dict[str, Any]
+_STATES = tuple((state, state.value) for state in StockState)
 
 
 def snapshot(world: TrueWorld, as_of_ms: int) -> Iterator[Document]:
@@ -27,7 +28,7 @@ def snapshot(world: TrueWorld, as_of_ms: int) -> Iterator[Document]:
 def _stock_rows(world: TrueWorld, owner: str, region: str) -> Iterator[tuple[Document, int]]:
     nodes = {place.node for place in world.places.by_region[region] if place.owner == owner}
     for (sku, node), states in world.shelves.units.items():
-        quantities = {state.value: states[state] for state in StockState}
+        quantities = {name: states[state] for state, name in _STATES}
         if node in nodes and any(quantities.values()):
             yield {"sku": sku, "node": node, "quantities": quantities}, sum(quantities.values())
 

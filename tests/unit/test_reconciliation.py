@@ -250,6 +250,32 @@ def test_an_effect_too_close_to_the_as_of_may_lie_on_either_side() -> None:
         assert atp.reports[0].drifting_keys == 0
 
 
+def test_a_line_version_too_close_to_the_as_of_may_lie_on_either_side() -> None:
+    """An order placed, or released, within the ambiguity: a snapshot with it and one without it both agree."""
+    near = timedelta(milliseconds=400)
+    placed, named = (1, "FIRM"), line_row(line("R1/1", 1, "FIRM", 4))
+    for rows in ([], [named]):
+        for at in (NOON - near, NOON + near):
+            atp, wire = product()
+            atp.take_all([wire.reservation("R1/1", *placed, at, open=4)])
+            atp.snapshot(OMS_SNAPSHOTS_TOPIC, rows, NOON, source="oms")
+            assert atp.reports[0].drifting_keys == 0
+    atp, wire = product()
+    atp.take_all([wire.reservation("R1/1", *placed, NOON - 3 * near, open=4)])
+    atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON, source="oms")
+    assert atp.reports[0].drifting_keys == 1
+
+
+def test_places_that_a_snapshot_does_not_speak_of_keep_their_drifts() -> None:
+    """The warehouse drifts beyond what is corrected by rule; OMS's clean snapshot does not hide that."""
+    atp, _ = product()
+    atp.snapshot(WMS_SNAPSHOTS_TOPIC, [stock_row("N1", sellable=5)], NOON)
+    atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON + MINUTE, source="oms")
+    assert "DRIFT" in atp.records()["uk"]["flags"]
+    [found] = atp.exceptions.values()
+    assert found.state == "PROPOSED"
+
+
 def test_a_count_after_the_snapshot_does_not_hide_what_was_before_it() -> None:
     """Sellable at the as_of is what the later count should have found, less what lay between."""
     atp, wire = product()
