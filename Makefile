@@ -5,18 +5,22 @@ WORKERS ?= 2
 SOAK_MINUTES ?= 60
 SOAK_SEED ?= 1000000
 
-.PHONY: setup demo test check quick simulation mutations soak broker bench lock clean
+.PHONY: setup compiled demo test check quick simulation mutations soak broker bench lock clean
 
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m atp.compiled
 	touch $@
 
 setup: .venv/.ready ## leaves .venv/bin/atp
 
-demo: setup ## a quarter of real retail through broker and worker, checked against an independent fold
+compiled: setup ## the inner loop through a C compiler, where its sources have changed and there is one
+	$(BIN)/python -m atp.compiled
+
+demo: compiled ## a quarter of real retail through broker and worker, checked against an independent fold
 	$(BIN)/atp demo
 
 check: setup ## format, lint, types
@@ -39,14 +43,14 @@ soak: setup ## hours of it: SOAK_MINUTES of new seeds from SOAK_SEED on
 broker: setup ## tests on the embedded broker and on real Apache Kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/lane -m "not slow"
 
-test: check ## everything that must pass, the fast part first
+test: check compiled ## everything that must pass, the fast part first
 	$(MAKE) quick simulation mutations
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade
 	$(BIN)/pytest -q tests/browser
 	$(BIN)/pytest -q tests/lane -m kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
 
-bench: setup ## our worker beside Kafka Streams and stock Faust on real Kafka, one run, same bytes
+bench: compiled ## our worker beside Kafka Streams and stock Faust on real Kafka, one run, same bytes
 	$(BIN)/python -m bench.run
 
 lock: ## resolve the dependencies anew (needs uv)
