@@ -50,15 +50,17 @@ class SourceCounted(msgspec.Struct, tag="source.counted", kw_only=True):
     units: int
 
 
-class SourceGap(msgspec.Struct, tag="source.gap", kw_only=True):
-    """Numbers of a source's sequence that never came."""
+class SourceNumbered(msgspec.Struct, tag="source.numbered", kw_only=True):
+    """Numbers of a source's sequence that came since the last of these: bit n of `seen` stands for first_seq + n.
+
+    A partition sees some of the numbers only; the region's task joins them and knows the gaps (`arrivals.py`).
+    """
 
     source: str
     region: str
-    topic: str
     partition: int
     first_seq: int
-    last_seq: int
+    seen: bytes  # least significant bit first
 
 
 class LagMeasured(msgspec.Struct, tag="lag.measured", kw_only=True):
@@ -83,7 +85,7 @@ class ExceptionsOpen(msgspec.Struct, tag="exceptions.open", kw_only=True):
     oldest_ms: int
 
 
-Partial = SnapshotCompared | SourceCounted | SourceGap | LagMeasured | ExceptionsOpen
+Partial = SnapshotCompared | SourceCounted | SourceNumbered | LagMeasured | ExceptionsOpen
 
 
 class PartialError(ValueError):

@@ -22,7 +22,7 @@ from atp.domain.ledger_demand import demand_version
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.rows import MemoryMarks, MemoryRows
 from atp.domain.times import LATEST_NOW_MS, rfc3339, to_ms
-from atp.ledger.units import units_of
+from atp.domain.totals import units_of
 
 CORRECTIONS_TOPIC = "atp.corrections.v1"
 LEDGER_TOPICS = frozenset({*FACT_TYPES, CORRECTIONS_TOPIC})
