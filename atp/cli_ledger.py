@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from atp.commands.ledger import Given
 
 ledger = typer.Typer(help="The daily ledger: close, show, verify, export.", no_args_is_help=True)
 FactsFile = Annotated[
@@ -16,25 +20,36 @@ PolicyFile = Annotated[Path | None, typer.Option("--policy", help="With --facts:
 NodesFile = Annotated[Path | None, typer.Option("--nodes", help="With --facts: node reference.")]
 Target = Annotated[str, typer.Option("--out", metavar="DIR", help="Folder, or any fsspec target.")]
 OfRegion = Annotated[str | None, typer.Option("--region", help="This region only.")]
+Bootstrap = Annotated[str | None, typer.Option(help="Without --facts: Kafka servers; else ATP_BOOTSTRAP.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Output for programs.")]
+
+
+def _given(facts: Path | None, policy: Path | None, nodes: Path | None, bootstrap: str | None) -> Given:
+    """Where the facts are; the bootstrap servers go where the settings are read from."""
+    from atp.commands.ledger import Given
+
+    if bootstrap is not None:
+        os.environ["ATP_BOOTSTRAP"] = bootstrap
+    return Given(facts, policy, nodes, bootstrap is not None)
 
 
 @ledger.command("close")
 def ledger_close(
     out: Target,
-    now: Annotated[str, typer.Option(help="RFC 3339 instant of the close.")],
+    now: Annotated[str | None, typer.Option(help="RFC 3339 instant of the close; from a broker: now.")] = None,
     facts: FactsFile = None,
     policy: PolicyFile = None,
     nodes: NodesFile = None,
     region: OfRegion = None,
     with_csv: Annotated[bool, typer.Option("--csv", help="The rows as CSV too.")] = False,
+    bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Close every business date that may be closed; restate what late facts have changed."""
     from atp.commands import ledger as command
 
     options = command.CloseOptions(out, now, region, with_csv, as_json)
-    command.close_days(command.file_origin(facts, policy, nodes), options, sys.stdout)
+    command.close_days(_given(facts, policy, nodes, bootstrap), options, sys.stdout)
 
 
 OfDate = Annotated[str | None, typer.Option("--date", help="This business date only.")]
@@ -48,12 +63,13 @@ def ledger_show(
     region: OfRegion = None,
     revision: OfRevision = None,
     sku: Annotated[str | None, typer.Option(help="The rows of a SKU, with what explains them.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 1 unless all are final.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What was closed: status, completeness, movements, difference to operations, exceptions."""
     from atp.commands import ledger as command
 
-    command.show(command.Selection(out, date, region, revision), sku, as_json, sys.stdout)
+    command.show(command.Selection(out, date, region, revision), sku, check, as_json, sys.stdout)
 
 
 @ledger.command("verify")
@@ -65,13 +81,14 @@ def ledger_verify(
     date: OfDate = None,
     region: OfRegion = None,
     revision: OfRevision = None,
+    bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Reckon what was closed again from its facts, and compare row by row."""
     from atp.commands import ledger as command
 
     selection = command.Selection(out, date, region, revision)
-    command.verify_days(command.file_origin(facts, policy, nodes), selection, as_json, sys.stdout)
+    command.verify_days(_given(facts, policy, nodes, bootstrap), selection, as_json, sys.stdout)
 
 
 @ledger.command("export")

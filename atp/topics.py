@@ -49,10 +49,10 @@ class Topic(NamedTuple):
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
 
 
-STOCK = Topic(STOCK_TOPIC, Role.FACT, "sku", "inventory management, stores, WMS", "worker")
-RESERVATIONS = Topic(RESERVATIONS_TOPIC, Role.FACT, "sku", "OMS", "worker")
-RECEIPTS = Topic(RECEIPTS_TOPIC, Role.FACT, "sku", "purchasing", "worker")
-DAMAGES = Topic(DAMAGES_TOPIC, Role.FACT, "sku", "WMS", "worker")
+STOCK = Topic(STOCK_TOPIC, Role.FACT, "sku", "inventory management, stores, WMS", "worker, finance")
+RESERVATIONS = Topic(RESERVATIONS_TOPIC, Role.FACT, "sku", "OMS", "worker, finance")
+RECEIPTS = Topic(RECEIPTS_TOPIC, Role.FACT, "sku", "purchasing", "worker, finance")
+DAMAGES = Topic(DAMAGES_TOPIC, Role.FACT, "sku", "WMS", "worker, finance")
 WMS_SNAPSHOTS = Topic(WMS_SNAPSHOTS_TOPIC, Role.TRUTH, "sku", "every owner of stock", "worker")
 OMS_SNAPSHOTS = Topic(OMS_SNAPSHOTS_TOPIC, Role.TRUTH, "sku", "OMS", "worker")
 CORRECTIONS = Topic(CORRECTIONS_TOPIC, Role.PUBLISHED, "sku", "agents/reconciliation", "worker, finance")
@@ -63,11 +63,19 @@ EXCEPTIONS = Topic(
     "atp.reconciliation.exceptions.v1", Role.PUBLISHED, "exception_id", "agents/reconciliation", "operations", True
 )
 HEARTBEATS = Topic(
-    "sources.heartbeats.v1", Role.CONTROL, "source|region", "every source", "worker", True, co_partitioned=False
+    "sources.heartbeats.v1",
+    Role.CONTROL,
+    "source|region",
+    "every source",
+    "worker, finance",
+    True,
+    co_partitioned=False,
 )
-NODES = Topic("reference.nodes.v1", Role.CONTROL, "node", "reference data", "worker", True, co_partitioned=False)
+NODES = Topic(
+    "reference.nodes.v1", Role.CONTROL, "node", "reference data", "worker, finance", True, co_partitioned=False
+)
 POLICIES = Topic(
-    "atp.policies.v1", Role.CONTROL, "scope", "people (atp publish)", "worker", True, co_partitioned=False
+    "atp.policies.v1", Role.CONTROL, "scope", "people (atp publish)", "worker, finance", True, co_partitioned=False
 )
 SUBSTITUTIONS = Topic(
     "merchandising.substitutions.v1",
@@ -95,6 +103,9 @@ RESULTS = Topic(
     retention_ms=90 * DAY_MS,
 )
 FRESHNESS = Topic("atp.freshness.v1", Role.PUBLISHED, "region", "agents/freshness", "operations", True)
+LEDGER = Topic(
+    "atp.ledger.daily.v1", Role.PUBLISHED, "date|region|sku|revision", "finance (atp ledger close)", "finance", True
+)
 MODES = Topic(
     "atp.modes.v1",
     Role.PUBLISHED,
@@ -162,6 +173,7 @@ CATALOGUE = (
     MODE_CHANGES,
     RESULTS,
     FRESHNESS,
+    LEDGER,
     ROUTES,
     DEAD_LETTERS,
     CHANGELOG,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -13,6 +15,8 @@ from pyarrow import compute
 
 from atp.commands.errors import CommandError, WrongUseError
 from atp.commands.files import instant_ms
+from atp.commands.publish import produce
+from atp.commands.worker import checked_settings
 from atp.domain.ledger_close import Status
 from atp.domain.times import rfc3339
 from atp.ledger.close import Closing, close
@@ -21,7 +25,9 @@ from atp.ledger.days import LedgerDay, closable, ledger_days
 from atp.ledger.encode import read_parquet
 from atp.ledger.export import FORMATS, export
 from atp.ledger.gather import gather
+from atp.ledger.log import Archive, LogOrigin
 from atp.ledger.origins import FileOrigin, Origin
+from atp.ledger.publish import mark, rows_of, unpublished
 from atp.ledger.report import report
 from atp.ledger.store import LedgerStoreError, Manifest, Store
 from atp.ledger.verify import Verified, verify
@@ -36,29 +42,73 @@ def told() -> Iterator[None]:
         raise CommandError(f"ledger: {error}") from None
 
 
+class Given(msgspec.Struct, frozen=True):
+    """Where the facts are: in a file, else on the broker of the settings."""
+
+    facts: Path | None = None
+    policy: Path | None = None
+    nodes: Path | None = None
+    bootstrap: bool = False
+
+    def origin(self, store: Store) -> Origin:
+        """What facts are read from; with a broker, everything is read now."""
+        if self.facts is not None:
+            return FileOrigin(self.facts, self.policy, self.nodes)
+        if not self.bootstrap and "ATP_BOOTSTRAP" not in os.environ:
+            raise WrongUseError("--facts or --bootstrap is needed: a FACTS.jsonl, or a broker that has the facts")
+        found = LogOrigin(checked_settings().admin(), Archive(store))
+        found.read()
+        return found
+
+
 class CloseOptions(msgspec.Struct):
     """Options of `atp ledger close`."""
 
     out: str
-    now: str
+    now: str | None
     region: str | None = None
     with_csv: bool = False
     as_json: bool = False
 
 
-def close_days(origin: Origin, options: CloseOptions, out: IO[str]) -> None:
-    """Close every date that may be closed at an instant; exit code 0 also when some must wait."""
-    close_ms = instant_ms(options.now, "--now")
+def close_days(given: Given, options: CloseOptions, out: IO[str]) -> None:
+    """Close every date that may be closed at an instant; exit code 0 also when some must wait.
+
+    From a broker: what is new is archived first, and the rows of what was closed go to their topic last.
+    """
+    close_ms = _close_ms(given, options.now)
     with told():
         store = Store(options.out)
+        origin = given.origin(store)
+        if isinstance(origin, LogOrigin):
+            origin.archive()
         gathered = gather(origin.records(), origin.world(), close_ms)
         waiting: list[LedgerDay] = []
         days = _noting(ledger_days(gathered, close_ms, options.region), waiting)
         closing = Closing(close_ms, gathered.inputs, options.with_csv)
         for manifest in close(closable(days), store, closing):
             out.write(_said(manifest, options.as_json))
+        if isinstance(origin, LogOrigin):
+            _publish(store)
     for day in waiting:
         out.write(_still_open(day, options.as_json))
+
+
+def _close_ms(given: Given, now: str | None) -> int:
+    if now is not None:
+        return instant_ms(now, "--now")
+    if given.facts is not None:
+        raise WrongUseError("--now is needed with --facts: the instant of the close, such as 2011-11-25T06:00:00Z")
+    return time.time_ns() // 1_000_000
+
+
+def _publish(store: Store) -> None:
+    """Put the rows of every revision that is not on its topic yet there."""
+    config = checked_settings()
+    for manifest in unpublished(store):
+        for records in rows_of(manifest, store):
+            produce(records, config)
+        mark(manifest, store)
 
 
 def _noting(days: Iterator[LedgerDay], waiting: list[LedgerDay]) -> Iterator[LedgerDay]:
@@ -129,16 +179,22 @@ class Selection(msgspec.Struct):
         return [store.manifest(*place, self.revision) for place in places]
 
 
-def show(selection: Selection, sku: str | None, as_json: bool, out: IO[str]) -> None:
-    """The revisions that were closed; of a SKU, its rows and what explains them."""
+def show(selection: Selection, sku: str | None, check: bool, as_json: bool, out: IO[str]) -> None:
+    """The revisions that were closed; of a SKU, its rows and what explains them. `check`: all must be final."""
     with told():
         store = Store(selection.out)
-        for manifest in selection.manifests(store):
+        manifests = selection.manifests(store)
+        for manifest in manifests:
             if sku is None:
                 text = msgspec.json.encode(manifest).decode() if as_json else "\n".join(_overview(manifest))
             else:
                 text = _row(store, manifest, sku, as_json)
             out.write(text + "\n" if text else "")
+    provisional = [manifest for manifest in manifests if manifest.status not in (Status.FINAL, Status.RESTATED)]
+    if check and provisional:
+        raise CommandError(
+            f"{len(provisional)} of {len(manifests)} revisions are not final: {line_of(provisional[0])}"
+        )
 
 
 def _overview(manifest: Manifest) -> list[str]:
@@ -170,12 +226,12 @@ def _row(store: Store, manifest: Manifest, sku: str, as_json: bool) -> str:
     return "\n".join([f"{line_of(manifest)}  {sku}", *shown, *lines])
 
 
-def verify_days(origin: Origin, selection: Selection, as_json: bool, out: IO[str]) -> None:
+def verify_days(given: Given, selection: Selection, as_json: bool, out: IO[str]) -> None:
     """Reckon revisions again from their facts; exit code 1 when one is not what they say."""
     with told():
         store = Store(selection.out)
-        wrong = 0
-        for found in verify(store, origin, selection.manifests(store)):
+        wrong, manifests = 0, selection.manifests(store)
+        for found in verify(store, given.origin(store), manifests):
             wrong += bool(found.wrong)
             out.write(_verified(found, as_json))
     if wrong:
@@ -212,13 +268,6 @@ def write_report(selection: Selection, target: str, out: IO[str]) -> None:
         folder, _, name = target.rpartition("/")
         Store(folder or ".").write(name, report(found))
     out.write(f"{target}: {found[0].business_date}, {len(found)} regions\n")
-
-
-def file_origin(facts: Path | None, policy: Path | None, nodes: Path | None) -> Origin:
-    """The file that facts are read from."""
-    if facts is None:
-        raise WrongUseError("--facts is needed: a FACTS.jsonl")
-    return FileOrigin(facts, policy, nodes)
 
 
 def business_date(text: str, option: str) -> str:

@@ -9,9 +9,11 @@ the closing, and the closing is what a fold of the same facts says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 
 import msgspec
 
+from atp.domain.facts import Identity, Sku
 from atp.domain.intake import Horizons
 from atp.domain.ledger_book import (
     CLASSES,
@@ -25,12 +27,36 @@ from atp.domain.ledger_book import (
     DocumentVersion,
     Posting,
 )
+from atp.domain.ledger_close import Status
 from atp.domain.ledger_demand import DemandVersion, demand_changes
 from atp.domain.ledger_difference import Checkpoint, Line, checkpoints, play
 from atp.domain.stock import SELLABLE
 from atp.domain.times import Calendar
 
+PLACES = ("sellable", "on_hand")
 FIGURES = 2 * len(CLASSES)  # sellable and on hand of every class, in the order of CLASSES
+
+
+# A row of `atp.ledger.daily.v1`: the columns of a closed revision, units signed.
+LedgerRow = msgspec.defstruct(
+    "LedgerRow",
+    [
+        ("schema_version", str),
+        ("business_date", date),
+        ("region", Identity),
+        ("sku", Sku),
+        ("revision", int),
+        ("status", Status),
+        *((f"opening_{place}", int) for place in PLACES),
+        *((f"{name}_{place}", int) for name in CLASSES for place in PLACES),
+        *((f"closing_{place}", int) for place in PLACES),
+        ("reserved_close", int),
+        ("promised_close", int),
+        ("operational_closing_sellable", int),
+        ("difference_explained", int),
+    ],
+    kw_only=True,
+)
 
 
 class Entry(msgspec.Struct, gc=False):

@@ -14,13 +14,21 @@ import msgspec
 
 from atp.domain import damages, receipts, stock
 from atp.domain.documents import History, Totals, effects, insert
-from atp.domain.facts import Damage, Receipt, StockAdjusted, StockCounted, StockMoved, StockReturned, StockShipped
+from atp.domain.facts import (
+    CORRECTION_SOURCE,
+    Damage,
+    Receipt,
+    StockAdjusted,
+    StockCounted,
+    StockMoved,
+    StockReturned,
+    StockShipped,
+)
 from atp.domain.intake import Admitted, Horizons, line_key
 from atp.domain.journal import Journal
 from atp.domain.rows import MemoryRows
 from atp.domain.stock import STATES, NodeStock, StockCount, StockEffect, StockRows
 
-RECONCILIATION = "atp.reconciliation"  # the source of corrections
 (
     RECEIPTS,
     RETURNS,
@@ -98,7 +106,7 @@ def posting_of(admitted: Admitted) -> Posting:
         act = stock.effect_of(admitted)
         act.stream_ms = admitted.time_ms  # played in order of time, the journal is pruned by it
     if isinstance(fact, StockCounted):
-        corrected = fact.source == RECONCILIATION
+        corrected = fact.source == CORRECTION_SOURCE
         movement = RECONCILIATION_CORRECTIONS if corrected else COUNT_CORRECTIONS
     else:
         movement = _CLASS_OF[type(fact)]

@@ -62,11 +62,11 @@ def _starts(day: LedgerDay, store: Store, closing: Closing) -> None:
         )
     if closed:
         known = store.manifest(closed[-1], day.region)
-        for log, records in known.inputs.items():
-            if closing.inputs.get(log, 0) < records:
+        for log, following in known.inputs.items():
+            if closing.inputs.get(log, 0) < following:
                 raise BrokenLedgerError(
-                    f"{log}: {closing.inputs.get(log, 0)} records, but {closed[-1]}, region {day.region} "
-                    f"was closed of {records}; none may be missing"
+                    f"{log}: ends at {closing.inputs.get(log, 0)}, but {closed[-1]}, region {day.region} "
+                    f"was closed of {following}; no record may be missing"
                 )
 
 

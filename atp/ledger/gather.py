@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import msgspec
 from atp import topics
 from atp.domain.daily_ledger import Facts
 from atp.domain.decoding import decode
-from atp.domain.facts import FACT_TYPES, RESERVATIONS_TOPIC, STOCK_TOPIC, Fact, Reservation
+from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Fact, Reservation
 from atp.domain.fold import World
 from atp.domain.freshness import HeartbeatError, parse_heartbeat
 from atp.domain.intake import Admitted, Horizons, SkuHead, admit, line_key, misplaced
@@ -24,17 +23,20 @@ from atp.domain.rows import MemoryMarks, MemoryRows
 from atp.domain.times import LATEST_NOW_MS, rfc3339, to_ms
 from atp.domain.totals import units_of
 
-CORRECTIONS_TOPIC = "atp.corrections.v1"
 LEDGER_TOPICS = frozenset({*FACT_TYPES, CORRECTIONS_TOPIC})
 
 
 class Record(NamedTuple):
-    """A record of a topic, wherever it was read. `log`: the topic, or the partition of it, that orders it."""
+    """A record of a topic, wherever it was read.
+
+    `log`: the topic of a file, or the partition of a broker, that orders it; `following`: the offset after it there.
+    """
 
     topic: str
     key: str | None
     value: bytes | None
     log: str
+    following: int
 
 
 class Missed(msgspec.Struct):
@@ -56,17 +58,17 @@ class Gathered(msgspec.Struct):
     facts: dict[str, Facts]
     totals: ControlTotals
     refused: list[Missed]
-    inputs: Counter[str]
+    inputs: dict[str, int]  # by log, the offset after the last record
     first_ms: int = LATEST_NOW_MS
     last_ms: int = 0
 
 
 def gather(records: Iterable[Record], world: World, close_ms: int) -> Gathered:
     """Admit every fact in log order; keep those recorded by the close. The world holds for all of them."""
-    found = Gathered(world, world.policies.horizons(), {}, ControlTotals(), [], Counter())
+    found = Gathered(world, world.policies.horizons(), {}, ControlTotals(), [], {})
     judge = _Judge(found, close_ms)
     for record in records:
-        found.inputs[record.log] += 1
+        found.inputs[record.log] = max(record.following, found.inputs.get(record.log, 0))
         if record.topic in LEDGER_TOPICS:
             judge.take(record)
         elif record.topic == topics.HEARTBEATS.name:
@@ -92,7 +94,7 @@ class _Judge:
 
     def take(self, record: Record) -> None:
         """Judge one record."""
-        fact = decode(_decoded_as(record), record.value)
+        fact = decode(record.topic, record.value)
         if isinstance(fact, Refusal):
             self._found.refused.append(Missed("", record.key or "", "", fact.reason, 0, 0))
             return
@@ -135,13 +137,6 @@ class _Judge:
             return fact.region
         node = self._found.world.nodes.get(fact.node or "")
         return node.region if node is not None else fact.region or ""
-
-
-def _decoded_as(record: Record) -> str:
-    """The fact topic whose type a value has; corrections are stock or reservation facts on a topic of their own."""
-    if record.topic != CORRECTIONS_TOPIC or CORRECTIONS_TOPIC in FACT_TYPES:
-        return record.topic
-    return RESERVATIONS_TOPIC if record.value and b'"reservation.' in record.value else STOCK_TOPIC
 
 
 def described(missed: Missed) -> dict[str, str]:

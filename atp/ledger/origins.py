@@ -45,8 +45,10 @@ class FileOrigin:
 
     def records(self, upto: Mapping[str, int] | None = None) -> Iterator[Record]:
         """Every record, in the order of the file."""
+        seen: Counter[str] = Counter()
         for line in _limited(self._lines(None), upto):
-            yield Record(line.topic, line.key, line.value_bytes, line.topic)
+            seen[line.topic] += 1
+            yield Record(line.topic, line.key, line.value_bytes, line.topic, seen[line.topic])
 
     def _lines(self, wanted: set[str] | None) -> Iterator[FactLine]:
         for line in lines_of(self._path, "FACTS"):

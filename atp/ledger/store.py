@@ -100,15 +100,15 @@ class Store:
 
     def folders(self) -> list[tuple[str, str]]:
         """(date, region) of everything closed, in order."""
-        dates = [name[5:] for name in self._list("") if name.startswith("date=")]
+        dates = [name[5:] for name in self.names("") if name.startswith("date=")]
         found = [
-            (date, name[7:]) for date in dates for name in self._list(f"date={date}") if name.startswith("region=")
+            (date, name[7:]) for date in dates for name in self.names(f"date={date}") if name.startswith("region=")
         ]
         return sorted(place for place in found if self.revisions(*place))
 
     def revisions(self, date: str, region: str) -> list[int]:
         """The numbers of the revisions that exist, ascending."""
-        matches = map(_MANIFEST.match, self._list(self.folder(date, region)))
+        matches = map(_MANIFEST.match, self.names(self.folder(date, region)))
         return sorted(int(match[1]) for match in matches if match)
 
     def manifest(self, date: str, region: str, revision: int | None = None) -> Manifest:
@@ -140,7 +140,7 @@ class Store:
     def tidy(self, date: str, region: str) -> None:
         """Remove what an interrupted write left: it was never part of a revision."""
         folder = self.folder(date, region)
-        for name in self._list(folder):
+        for name in self.names(folder):
             if name.endswith(_UNFINISHED):
                 with suppress(OSError):
                     self._fs.rm_file(f"{self._root}/{folder}/{name}")
@@ -157,7 +157,8 @@ class Store:
         text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
         self.write(f"{folder}/revision-{manifest.revision}.json", text + b"\n")
 
-    def _list(self, folder: str) -> list[str]:
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, in order; nothing if it is not there."""
         path = f"{self._root}/{folder}".rstrip("/")
         try:
             found = self._fs.ls(path, detail=False)

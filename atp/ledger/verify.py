@@ -17,7 +17,7 @@ from atp.domain.times import iso_day, to_ms
 from atp.ledger.columns import SUMMED
 from atp.ledger.days import ledger_days
 from atp.ledger.encode import columns_of
-from atp.ledger.gather import gather
+from atp.ledger.gather import LEDGER_TOPICS, gather
 from atp.ledger.origins import Origin
 from atp.ledger.store import LedgerStoreError, Manifest, Store
 
@@ -45,8 +45,11 @@ def _group(store: Store, origin: Origin, wanted: dict[tuple[str, str], Manifest]
     first = next(iter(wanted.values()))
     close_ms = to_ms(datetime.fromisoformat(first.closed_at))
     gathered = gather(origin.records(first.inputs), origin.world(first.inputs), close_ms)
-    short = [f"{log}: {gathered.inputs[log]} records, was closed of {n}" for log, n in first.inputs.items()
-             if gathered.inputs[log] != n]  # fmt: skip
+    short = [
+        f"{log}: ends at {gathered.inputs.get(log, 0)}, was closed of {following}"
+        for log, following in first.inputs.items()
+        if log.partition("/")[0] in LEDGER_TOPICS and gathered.inputs.get(log, 0) != following
+    ]
     left = dict(wanted)
     if not short:
         for day in ledger_days(gathered, close_ms):

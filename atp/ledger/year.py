@@ -46,15 +46,17 @@ class RetailOrigin:
 
     def records(self, upto: Mapping[str, int] | None = None) -> Iterator[Record]:
         """Its records; then a sign of life of every source two days after the last."""
-        last_ms = 0
+        last_ms, seen = 0, Counter[str]()
         for topic, key, value, recorded_ms in self.source.records():
             last_ms = recorded_ms
-            yield Record(topic, key.decode(), value, topic)
-        self.close_ms = last_ms + 3 * DAY_MS
+            seen[topic] += 1
+            yield Record(topic, key.decode(), value, topic, seen[topic])
+        self.close_ms, beats = last_ms + 3 * DAY_MS, topics.HEARTBEATS.name
         for source in SOURCES:
             for region in REGIONS:
                 beat = {"source": source, "region": region, "watermark": rfc3339(last_ms + 2 * DAY_MS)}
-                yield Record(topics.HEARTBEATS.name, None, msgspec.json.encode(beat), topics.HEARTBEATS.name)
+                seen[beats] += 1
+                yield Record(beats, None, msgspec.json.encode(beat), beats, seen[beats])
 
 
 class Check(msgspec.Struct):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from pyarrow import parquet
 
-from atp.commands.ledger import CloseOptions, close_days
+from atp.commands.ledger import CloseOptions, Given, close_days
 from atp.domain.decoding import decode
 from atp.domain.fold import State, World, apply, reckon
 from atp.domain.refusals import Refusal
@@ -19,7 +19,6 @@ from atp.domain.times import to_ms
 from atp.ledger.columns import check, check_opening
 from atp.ledger.days import LedgerDay, ledger_days
 from atp.ledger.gather import Gathered, Record, gather
-from atp.ledger.origins import FileOrigin
 from atp.ledger.store import Manifest
 from tests import cli
 
@@ -29,7 +28,10 @@ Row = dict[str, Any]
 
 def gathered(lines: Lines, world: World, close_ms: int) -> Gathered:
     """Facts as the ledger takes them in."""
-    records = (Record(topic, None, msgspec.json.encode(value), topic) for topic, value in lines)
+    records = (
+        Record(topic, None, msgspec.json.encode(value), "file", number)
+        for number, (topic, value) in enumerate(lines, 1)
+    )
     return gather(records, world, close_ms)
 
 
@@ -120,7 +122,7 @@ class Books:
         """Close what may be closed at an instant; the manifests written."""
         out = io.StringIO()
         found = CloseOptions(str(self.out), now, as_json=True, **options)
-        close_days(FileOrigin(self.file), found, out)
+        close_days(Given(self.file), found, out)
         written = [msgspec.json.decode(line) for line in out.getvalue().splitlines()]
         return [msgspec.convert(one, Manifest) for one in written if "revision" in one]
 

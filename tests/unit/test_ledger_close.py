@@ -266,7 +266,7 @@ def test_fewer_facts_than_were_closed_stop_the_close(books: Books) -> None:
     books.close(MORNING)
     first = books.files()
     books.lines = [line for line in books.lines if line["value"].get("event_id") != "a1"]
-    with pytest.raises(CommandError, match=r"inventory\.stock\.v1: 1 records, but 2026-01-05"):
+    with pytest.raises(CommandError, match=r"inventory\.stock\.v1: ends at 1, but 2026-01-05"):
         books.close("2026-01-06T08:00:00Z")
     assert books.files() == first
 
