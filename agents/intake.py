@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from atp import topics
 from atp.app import app, config, lane
 from atp.domain.decoding import decode
 from atp.domain.facts import Fact
@@ -16,10 +17,13 @@ from tables.intake import heads, marks
 
 @app.agent(lane.stage("intake"), concurrency=1)
 async def intake(batches: Any) -> None:
-    """Judge every record of the fact topics."""
+    """Judge every record of the fact topics; what they are held against is not for this stage."""
     async for batch in batches:
         with batch:
             for record in batch:
+                if record.topic in topics.TRUTH:
+                    batch.forward("reconciliation", record)
+                    continue
                 judged = judge(batch, record)
                 if isinstance(judged, Refusal):
                     batch.refuse(record, judged.reason.value, judged.message)

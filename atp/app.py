@@ -20,7 +20,7 @@ from atp.lane.ports import Clock
 from atp.lane.service import Lane
 from atp.world import ControlWorld
 
-STAGES = ["intake", "receipts", "damages", "stock", "reservations", "availability"]
+STAGES = ["intake", "receipts", "damages", "stock", "reservations", "reconciliation", "availability"]
 REGION_STAGES = ["partials", "modes"]
 
 config = settings.load()
@@ -56,7 +56,7 @@ clock: Clock = ReplayClock() if config.clock == "replay" else SystemClock()
 lane = Lane(
     app,
     name="sku",
-    inputs=[topic.name for topic in topics.FACT_TOPICS],
+    inputs=[topic.name for topic in topics.SKU_INPUTS],
     stages=STAGES,
     settings=config.lane(),
     clock=clock,

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
         3_600_000, description="ms of fact time by which one topic may run ahead of another"
     )
     sweep_keys_per_s: Annotated[int, Field(ge=1)] = Field(1000, description="keys/s re-reckoned by a sweep, per task")
+    compared_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        300, description="SKUs that a turn compares with a snapshot, so that facts never wait for it"
+    )
     cached_rows: Annotated[int, Field(ge=100)] = Field(50_000, description="decoded rows kept per table and task")
     dead_letters_per_minute: Annotated[int, Field(ge=1)] = Field(
         1000, description="refusals a minute and task; beyond it the task stops"

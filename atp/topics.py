@@ -154,6 +154,7 @@ REGION_CHANGELOG = Topic(
 
 FACT_TOPICS = (STOCK, RESERVATIONS, RECEIPTS, DAMAGES)
 # What the SKU lane works off: facts, the truth they are held against, and what follows from that.
+TRUTH = frozenset({WMS_SNAPSHOTS.name, OMS_SNAPSHOTS.name, DECISIONS.name})
 SKU_INPUTS = (*FACT_TOPICS, CORRECTIONS, WMS_SNAPSHOTS, OMS_SNAPSHOTS, DECISIONS)
 CATALOGUE = (
     *FACT_TOPICS,

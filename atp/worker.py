@@ -15,6 +15,7 @@ from agents import (
     modes,
     partials,
     receipts,
+    reconciliation,
     reservations,
     stock,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "pages",
     "partials",
     "receipts",
+    "reconciliation",
     "reservations",
     "stock",
     "worker_metrics",

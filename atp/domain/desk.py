@@ -13,7 +13,7 @@ from atp.domain.fold import State, World
 from atp.domain.intake import Horizons
 from atp.domain.partials import Partial
 from atp.domain.rows import MemoryRows, Rows
-from atp.domain.series import BOOK, PartitionBook
+from atp.domain.series import BOOK, PartitionBook, WaitingSkus
 from atp.domain.truth import SkuTruth
 
 # (after which SKU, at most how many) → the SKUs that follow in order
@@ -27,7 +27,7 @@ class Books(msgspec.Struct):
 
     truths: Rows[SkuTruth]
     exceptions: Rows[SkuExceptions]
-    waiting: Rows[list[str]]
+    waiting: Rows[WaitingSkus]
     partition: Rows[PartitionBook]
 
     @classmethod

@@ -33,6 +33,29 @@ def parse_heartbeat(document: Any) -> Heartbeat:
         raise HeartbeatError(explain_invalid(document, error)) from None
 
 
+class Sightings:
+    """Which watermarks count for a reader: all that they vouch for was read.
+
+    Heartbeats are read apart from the facts. One seen at an instant vouches for facts that were sent before it, so it
+    counts once the reader has worked off what was sent up to that instant.
+    """
+
+    def __init__(self) -> None:
+        self._counting: dict[tuple[str, str], int] = {}
+        self._seen: dict[tuple[str, str], int] = {}
+        self._seen_ms = 0
+
+    def look(self, watermarks: dict[tuple[str, str], int], consumed_ms: int, now_ms: int) -> None:
+        """Look at the heartbeats again, at most once a tick: an answer under way has arrived by the next one."""
+        if consumed_ms >= self._seen_ms:
+            self._counting = self._seen
+            self._seen, self._seen_ms = dict(watermarks), now_ms
+
+    def passed_ms(self, source: str, region: str) -> int:
+        """Up to when a source has sent, and the reader has read, everything."""
+        return self._counting.get((source, region), 0)
+
+
 class WatermarkBook(dict[tuple[str, str], int]):
     """Highest watermark (ms) by (source, region)."""
 

@@ -91,11 +91,18 @@ class Place(Protocol):
     def owns(self, key: str, /) -> bool: ...
 
 
-def misplaced(fact: Fact, key: str | bytes | None, place: Place | None = None) -> Refusal | None:
+class Keyed(Protocol):
+    """What belongs to a SKU: a fact, a row of a snapshot, a decision."""
+
+    @property
+    def sku(self) -> str: ...
+
+
+def misplaced(fact: Keyed, key: str | bytes | None, place: Place | None = None) -> Refusal | None:
     """A record whose key is not its SKU, or that lies in another partition, is another task's: refused here."""
     shown = key.decode(errors="replace") if isinstance(key, bytes) else key
     if shown != fact.sku:
-        return Refusal(Reason.KEY_MISMATCH, f"key = {shown!r}: must be the fact's sku {fact.sku!r}")
+        return Refusal(Reason.KEY_MISMATCH, f"key = {shown!r}: must be its sku {fact.sku!r}")
     if place is not None and not place.owns(fact.sku):
         return Refusal(
             Reason.WRONG_PARTITION,

@@ -17,6 +17,8 @@ from atp.domain.snapshots import STOCK, SnapshotClosed, SnapshotRow, units_of
 from atp.domain.times import to_ms
 from atp.domain.truth import SkuTruth, Truth, drifts_of, keys_of, name_of, nothing, truth_of
 
+MOST_OPEN = 4  # snapshots of one source that may wait; a source without heartbeats must not fill the tables
+
 
 def take_row(row: SnapshotRow, desk: Desk) -> Outcome:
     """Take a row of a snapshot: it waits. One that came before, or too late, changes nothing."""
@@ -58,22 +60,18 @@ def take_marker(marker: SnapshotClosed, kind: str, desk: Desk) -> Outcome:
 
 def advance(desk: Desk, passed: Passed, page: Page, limit: int) -> Outcome:
     """Go on with every snapshot whose source and whose reader have passed its as_of; at most about `limit` SKUs."""
-    outcome, book = Outcome(), desk.books.book
+    outcome, book, worked = Outcome(), desk.books.book, 0
     for series in book.series.values():
         passed_ms = passed(series.source, series.region)
         for progress in list(series.open):
-            if limit <= 0:
+            if worked >= limit:
                 outcome.more = True
                 break
-            limit -= _advance(series, progress, passed_ms, page, limit, desk, book, outcome)
-    if outcome.touched or outcome.partials or outcome.more:
+            done = _advance(series, progress, passed_ms, page, limit - worked, desk, book, outcome)
+            worked += done
+    if worked:
         desk.books.keep(book)
     return outcome
-
-
-def is_idle(desk: Desk) -> bool:
-    """Whether no snapshot is under way."""
-    return not any(series.open for series in desk.books.book.series.values())
 
 
 def _advance(
@@ -81,7 +79,8 @@ def _advance(
     outcome: Outcome,
 ) -> int:  # fmt: skip
     """The next piece of work on one snapshot; answers how many SKUs it took."""
-    if progress.as_of_ms < desk.now_ms - desk.horizons.journal_ms:
+    crowded = len(series.open) > MOST_OPEN and progress is series.open[0]
+    if crowded or progress.as_of_ms < desk.now_ms - desk.horizons.journal_ms:
         return _report(series, progress, desk, outcome)
     if passed_ms < progress.as_of_ms + desk.horizons.ambiguity_ms:
         return 0
@@ -96,8 +95,8 @@ def _advance(
     elif progress.closed and progress.complete:
         taken += _search(series, progress, page, limit - taken, desk, book, outcome)
     elif _overdue(series, progress, desk):
-        _report(series, progress, desk, outcome)
-    return max(taken, 1)
+        taken += _report(series, progress, desk, outcome)
+    return taken
 
 
 def _overdue(series: Series, progress: Progress, desk: Desk) -> bool:
@@ -167,9 +166,20 @@ def _search(
     if skus:
         progress.cursor = skus[-1]
         outcome.more = True
-    else:
-        _report(series, progress, desk, outcome)
-    return len(skus)
+        return len(skus)
+    return _report(series, progress, desk, outcome)
+
+
+def _says_something(sku: str, truth: Truth, before: Truth | None, desk: Desk) -> bool:
+    """Whether it matters that a key is not named: it was before, it drifts, or an exception waits for word of it."""
+    if before is not None and (before.lines or any(before.quantities.values())):
+        return True
+    known = desk.books.exceptions.get((sku,))
+    if known is not None and any(
+        (found.kind, found.place) == (truth.kind, truth.place) for found in known.open.values()
+    ):
+        return True
+    return bool(drifts_of(sku, truth, desk.state.stock, desk.state.reservations, desk.horizons))
 
 
 def _enforce_nothing(sku: str, series: Series, progress: Progress, desk: Desk) -> set[str]:
@@ -185,9 +195,7 @@ def _enforce_nothing(sku: str, series: Series, progress: Progress, desk: Desk) -
         if before is not None and before.snapshot_id == progress.snapshot_id:
             continue
         truth = nothing(series.kind, place, series.region, series.source, progress.snapshot_id, progress.as_of_ms)
-        if (before is not None and (before.lines or any(before.quantities.values()))) or drifts_of(
-            sku, truth, desk.state.stock, desk.state.reservations, desk.horizons
-        ):
+        if _says_something(sku, truth, before, desk):
             _enforce(sku, truth, known, progress, desk)
             changed.add(name_of(series.kind, place))
     if changed:

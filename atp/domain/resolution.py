@@ -36,10 +36,11 @@ def settle(sku: str, desk: Desk, correction: str = "") -> Outcome:
     """Compare a SKU anew with its latest truth. `correction`: event_id of a correction that was just taken in."""
     known = desk.books.truths.get((sku,))
     outcome = Outcome()
-    if known is not None:
+    if known is not None and known.known:
         book = desk.books.book
         compare_anew(sku, known, set(known.known), desk, book, outcome, correction)
-        desk.books.keep(book)
+        if outcome.partials:
+            desk.books.keep(book)
     return outcome
 
 

@@ -5,6 +5,7 @@
     Damage         damages → stock
     stock facts    stock (and reservations, where a ship names its line)
     Reservation    reservations
+    any of them    reconciliation, where it is dated before the SKU's latest snapshot
 
 After them `availability` reckons every record of a SKU that was touched.
 """
@@ -18,6 +19,11 @@ from atp.domain.reservations import pairs
 
 def stages_of(admitted: Admitted) -> tuple[str, ...]:
     """The stages that an admitted fact is handed to; what documents do to stock they forward themselves."""
+    stages = _stages_of(admitted)
+    return (*stages, "reconciliation") if admitted.recheck else stages
+
+
+def _stages_of(admitted: Admitted) -> tuple[str, ...]:
     kind = type(admitted.fact)
     if kind is Reservation:
         return ("reservations",)

@@ -159,10 +159,16 @@ class PartitionBook(msgspec.Struct, array_like=True):
         return self.lying.setdefault(region, Lying())
 
 
+class WaitingSkus(msgspec.Struct, array_like=True):
+    """A chunk of the SKUs whose rows wait to be compared."""
+
+    skus: list[str]
+
+
 class Waiting:
     """SKUs that wait to be compared, in chunks: written as they fill, read once."""
 
-    def __init__(self, chunks: Rows[list[str]]) -> None:
+    def __init__(self, chunks: Rows[WaitingSkus]) -> None:
         self._chunks = chunks
 
     def _key(self, progress: Progress, series: Series, number: int) -> tuple[str, ...]:
@@ -174,17 +180,18 @@ class Waiting:
         if progress.waits:
             key = self._key(progress, series, progress.next_chunk - 1)
             chunk = self._chunks.get(key)
-            if chunk is not None and len(chunk) < CHUNK_SKUS:
-                chunk.append(sku)
+            if chunk is not None and len(chunk.skus) < CHUNK_SKUS:
+                chunk.skus.append(sku)
                 self._chunks[key] = chunk
                 return
-        self._chunks[self._key(progress, series, progress.next_chunk)] = [sku]
+        self._chunks[self._key(progress, series, progress.next_chunk)] = WaitingSkus([sku])
         progress.next_chunk += 1
 
     def pop(self, progress: Progress, series: Series) -> list[str]:
         """The SKUs of the first chunk, which wait no more."""
         key = self._key(progress, series, progress.first_chunk)
-        found = self._chunks.get(key) or []
+        found = self._chunks.get(key)
+        assert found is not None, f"chunk {key} of a snapshot is gone"
         del self._chunks[key]
         progress.first_chunk += 1
-        return found
+        return found.skus

@@ -57,8 +57,9 @@ class Turn:
     """What one commit will contain; batches of the turn add to it."""
 
     __slots__ = (
-        "carried", "caught_up", "dead_letter_bytes", "dead_letters", "dirty", "due", "is_tick", "items", "now_ms",
-        "offsets", "outputs", "partition", "partitions", "records", "sweep_asked", "swept", "tables",
+        "carried", "caught_up", "consumed_ms", "dead_letter_bytes", "dead_letters", "dirty", "due", "goes_on",
+        "is_tick", "items", "more_asked", "now_ms", "offsets", "outputs", "partition", "partitions", "records",
+        "sweep_asked", "swept", "tables",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,8 @@ class Turn:
         swept: Iterable[str] = (),
         dead_letter_bytes: int = 65_536,
         caught_up: bool = True,
+        consumed_ms: int | None = None,
+        goes_on: bool = False,
     ) -> None:
         self.tables = tables
         self.partition = partition
@@ -87,12 +90,15 @@ class Turn:
         self.swept = set(swept)
         self.dead_letter_bytes = dead_letter_bytes
         self.caught_up = caught_up
+        self.consumed_ms = now_ms if consumed_ms is None else consumed_ms
+        self.goes_on = goes_on
         self.dirty: dict[str, set[str] | None] = {}  # None: touched as a whole
         self.carried: dict[str, Headers] = {}
         self.items: dict[str, list[Any]] = {}
         self.outputs: dict[tuple[str, int], list[Out]] = {}
         self.dead_letters: list[Out] = []
         self.sweep_asked = False
+        self.more_asked = False
 
 
 class Batch:
@@ -144,6 +150,11 @@ class Batch:
         return self._turn.caught_up
 
     @property
+    def consumed_ms(self) -> int:
+        """Records before this time were worked off, this turn's included, as far as the log has told."""
+        return self._turn.consumed_ms
+
+    @property
     def offsets(self) -> Mapping[str, int]:
         """Next offset per input topic once this turn is committed."""
         return self._turn.offsets
@@ -173,6 +184,10 @@ class Batch:
     def owns(self, key: str) -> bool:
         """Whether Kafka's default partitioner puts the key into this partition."""
         return partition_of(key, self._turn.partitions) == self._turn.partition
+
+    def partition_of(self, key: str) -> int:
+        """The partition that Kafka's default partitioner gives a key, in topics of as many partitions as ours."""
+        return partition_of(key, self._turn.partitions)
 
     # -- what agents do with it
 
@@ -231,6 +246,10 @@ class Batch:
         """Have the final stage look at this key at that time; the latest call for a key counts."""
         self._turn.tables.wakes.set(key, at_ms)
 
+    def go_on(self) -> None:
+        """Have the next turn come soon, with or without records: a long piece of work is done in small ones."""
+        self._turn.more_asked = True
+
     def start_sweep(self) -> None:
         """Have the final stage look at every key, at the pace of the sweep."""
         self._turn.sweep_asked = True
@@ -277,9 +296,9 @@ class Batch:
 
 
 def slices(turn: Turn, first_stage: str, final_stage: str, size: int) -> Iterator[Batch]:
-    """The records of a turn in batches; a tick without records is one empty batch."""
+    """The records of a turn in batches; a tick, or a turn that goes on, is one empty batch without records."""
     records = turn.records
-    for start in range(0, max(len(records), int(turn.is_tick)), size):
+    for start in range(0, max(len(records), int(turn.is_tick or turn.goes_on)), size):
         batch = Batch(turn, records[start : start + size])
         batch._items[first_stage] = batch.records
         yield batch

@@ -101,6 +101,16 @@ class Buffer:
         """Next offset per topic after everything taken so far."""
         return {name: topic.taken for name, topic in self._topics.items()}
 
+    def consumed_ms(self, now_ms: int) -> int:
+        """Before this time, at most `now_ms`, nothing is left: neither buffered nor, as far as is known, logged."""
+        found = now_ms
+        for topic in self._topics.values():
+            if topic.pieces:
+                found = min(found, topic.pieces[0][1][0])
+            elif topic.behind:
+                found = min(found, topic.last_ms)
+        return found
+
     def take(self, limit: int) -> list[Record]:
         """Records that may be processed now, merged by time, stable per topic and in declared order."""
         if self._error is not None:

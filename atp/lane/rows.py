@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from atp.lane.keys import Key, encode
+from atp.lane.keys import Key, decode, encode, first_part
 from atp.lane.ports import Store
 
 MISSING = object()
@@ -83,6 +83,17 @@ class Rows:
         size = len(self._prefix)
         for key, data in self.store.scan(start, start):
             yield key[size:], self._decode(data)
+
+    def keys_after(self, first: str, limit: int) -> list[str]:
+        """Record keys of committed rows after one, each once."""
+        found: dict[str, None] = {}
+        start = self._prefix + (encode((first,))[:-1] + b"\x01" if first else b"")
+        size = len(self._prefix)
+        for key, _ in self.store.scan(start, self._prefix):
+            found[decode(first_part(key[size:]))[0]] = None
+            if len(found) >= limit:
+                break
+        return list(found)
 
     def committed(self, key: Key) -> Any:
         """The committed row, decoded afresh, or None."""

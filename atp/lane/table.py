@@ -121,6 +121,10 @@ class Table(BaseTable, Generic[R]):
     def __contains__(self, key: Key) -> bool:
         return self.get(key) is not None
 
+    def keys_after(self, first: str, limit: int) -> list[str]:
+        """Record keys of committed rows that follow a record key, in the order of the store; it need not exist."""
+        return self.rows.keys_after(first, limit)
+
     def scan(self, prefix: Key = ()) -> Iterator[tuple[Key, R]]:
         """Committed rows under a key prefix, decoded afresh: what this batch changed is not seen."""
         for key, row in self.rows.scan(prefix):

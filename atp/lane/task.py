@@ -66,6 +66,7 @@ class Task:
         self._nudge = asyncio.Event()
         self._resume = asyncio.Event()
         self._verify = False
+        self._goes_on = False  # an agent has more to do, records or not
         self._doubted: str | None = None  # what was refused once
         self._stopping = False
         self._run: asyncio.Task[None] | None = None
@@ -163,7 +164,7 @@ class Task:
 
         self.state = TaskState.WAITING
         await world.views.wait_for(self.meta.views, world)
-        self._verify = False
+        self._verify = self._goes_on = False
         self.state = TaskState.RUNNING
 
     def _look_again(self, error: RefusedError) -> None:
@@ -210,6 +211,7 @@ class Task:
             turn = self._begin_turn()
             await self._process(turn)
             await self._commit(turn)
+            self._goes_on = turn.more_asked
 
     async def _verify_ownership(self) -> None:
         committed = await self._call(self.world.log.committed(self.partition))
@@ -253,7 +255,7 @@ class Task:
         ready = self._buffer.ready()
         if ready and self._buffer.count >= self.world.settings.turn_records:
             return 0.0
-        return self._pace.delay_s(self._now_s(), ready or self._sweep_active() or self._is_due())
+        return self._pace.delay_s(self._now_s(), ready or self._goes_on or self._sweep_active() or self._is_due())
 
     def _sweep_active(self) -> bool:
         if self._sweep is None:
@@ -274,6 +276,7 @@ class Task:
             self._tables, self.partition, settings.partitions, records, now_ms, self._buffer.offsets(),
             is_tick=is_tick, due=self._wakes.pop(now_ms, settings.final_keys), swept=self._swept(since_s),
             dead_letter_bytes=settings.dead_letter_bytes, caught_up=not any(self._buffer.lag().values()),
+            consumed_ms=self._buffer.consumed_ms(now_ms), goes_on=self._goes_on,
         )  # fmt: skip
 
     def _time_ms(self, records: list[Record]) -> int:
@@ -291,10 +294,10 @@ class Task:
 
     async def _process(self, turn: Turn) -> None:
         world, started_s = self.world, self._now_s()
-        early = world.early_stages
+        early, everywhere = world.early_stages, turn.is_tick or turn.goes_on
         for batch in slices(turn, early[0], world.final_stage, world.settings.slice_records):
             for stage in early:
-                if batch.items(stage) or turn.is_tick:
+                if batch.items(stage) or everywhere:
                     await world.pipeline.run(stage, batch)
             await asyncio.sleep(0)
         for batch in final_batches(turn, world.final_stage, world.settings.final_keys):

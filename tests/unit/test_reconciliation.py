@@ -137,6 +137,8 @@ def test_a_release_that_never_came_is_corrected_and_its_original_is_a_duplicate(
     [found] = atp.exceptions.values()
     assert (found.cause, found.state, found.reservation_id, found.line) == ("MISSING_RELEASE", "APPLIED", "R1", 1)
     assert atp.records()["uk"]["reserved"]["firm"] == 0
+    atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON + 30 * MINUTE, source="oms")
+    assert atp.exceptions[found.exception_id].state == "VERIFIED"
     late = wire.reservation("R1/1", 2, "CLOSED", NOON - 20 * MINUTE, recorded=NOON + 50 * MINUTE, released=4)
     assert isinstance(atp.take(*late), Duplicate)
     assert atp.records()["uk"]["reserved"]["firm"] == 0

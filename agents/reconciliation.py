@@ -1,0 +1,83 @@
+"""Reconciliation: snapshots against our state at their as_of; what drifts is told, corrected and verified."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import singledispatch
+from typing import Any
+
+import msgspec
+
+from atp.app import app, config, control, lane
+from atp.domain.desk import Desk, Outcome
+from atp.domain.exceptions import decode_decision
+from atp.domain.facts import CORRECTION_SOURCE
+from atp.domain.freshness import Sightings
+from atp.domain.intake import Admitted, misplaced
+from atp.domain.reconciliation import advance, take_marker, take_row
+from atp.domain.refusals import Refusal
+from atp.domain.resolution import decide, settle
+from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
+from atp.topics import CORRECTIONS, DECISIONS, EXCEPTIONS, REGION_PARTIALS
+from tables.intake import heads
+from tables.reconciliation import books
+from tables.state import state
+
+encode = msgspec.json.encode
+# By partition. When what was seen counts is a matter of waiting, not of state: a new owner waits anew.
+sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
+
+
+@app.agent(lane.stage("reconciliation"), concurrency=1)
+async def reconciliation(batches: Any) -> None:
+    """Take snapshots and decisions in, compare what late facts concern, and go on with what waits."""
+    async for batch in batches:
+        with batch:
+            desk = Desk(books, state, control.world, config.horizons, batch.now_ms, batch.partition, batch.partitions)
+            for item in batch:
+                outcome = take(item, desk, batch)
+                if isinstance(outcome, Refusal):
+                    batch.refuse(item, outcome.reason.value, outcome.message)
+                else:
+                    tell(batch, outcome)
+            seen = sightings[batch.partition]
+            if batch.is_tick:
+                seen.look(control.world.watermarks, batch.consumed_ms, batch.now_ms)
+            tell(batch, advance(desk, seen.passed_ms, heads.keys_after, config.compared_at_once))
+
+
+@singledispatch
+def take(record: Any, desk: Desk, batch: Any) -> Outcome | Refusal:
+    """Take a record of a snapshot, or a decision."""
+    if record.topic == DECISIONS.name:
+        decision = decode_decision(record.value)
+        wrong = decision if isinstance(decision, Refusal) else misplaced(decision, record.key, batch)
+        return wrong or decide(decision, desk)  # type: ignore[arg-type]
+    found = decode_snapshot(record.topic, record.value, desk.now_ms)
+    if isinstance(found, Refusal):
+        return found
+    if isinstance(found, SnapshotClosed):
+        return take_marker(found, KINDS[record.topic], desk)
+    return misplaced(found, record.key, batch) or take_row(found, desk)
+
+
+@take.register
+def _(admitted: Admitted, desk: Desk, batch: Any) -> Outcome:
+    """A fact that is dated before the latest snapshot of its SKU: compare anew."""
+    fact = admitted.fact
+    return settle(fact.sku, desk, fact.event_id if fact.source == CORRECTION_SOURCE else "")
+
+
+def tell(batch: Any, outcome: Outcome) -> None:
+    """Publish what follows; have the records of touched SKUs reckoned anew."""
+    for record in outcome.exceptions:
+        batch.send(EXCEPTIONS.name, record.exception_id.encode(), encode(record))
+    for fact in outcome.corrections:
+        batch.send(CORRECTIONS.name, fact.sku.encode(), encode(fact))
+    for partial in outcome.partials:
+        region = partial.region
+        batch.send(REGION_PARTIALS.name, region.encode(), encode(partial), partition=batch.partition_of(region))
+    for sku in outcome.touched:
+        batch.touch(sku)
+    if outcome.more:
+        batch.go_on()
