@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -77,6 +78,7 @@ def close_days(given: Given, options: CloseOptions, out: IO[str]) -> None:
     From a broker: what is new is archived first, and the rows of what was closed go to their topic last.
     """
     close_ms = _close_ms(given, options.now)
+    gc.disable()  # millions of facts, no cycles among them: the collector would only walk them again and again
     with told():
         store = Store(options.out)
         origin = given.origin(store)

@@ -119,12 +119,6 @@ class Facts(msgspec.Struct):
     postings: list[Posting] = []
     demand: dict[str, list[DemandVersion]] = {}  # by reservation line
 
-    def known_at(self, close_ms: int) -> Facts:
-        """Those recorded by the close."""
-        postings = [p for p in self.postings if p.recorded_ms <= close_ms]
-        demand = {line: [v for v in known if v.recorded_ms <= close_ms] for line, known in self.demand.items()}
-        return Facts(self.sku, postings, {line: known for line, known in demand.items() if known})
-
 
 def reckon(facts: Facts, rules: Rules) -> SkuLedger:
     """The ledger of a SKU by all its facts that are known."""
@@ -132,7 +126,8 @@ def reckon(facts: Facts, rules: Rules) -> SkuLedger:
     days = _Days(rules)
     marks = checkpoints(timely, late, rules)
     _book(facts.sku, timely, days, marks, rules)
-    play(facts.sku, facts.postings, marks, rules)
+    if marks:
+        play(facts.sku, facts.postings, marks, rules)
     lines = []
     for mark in marks:
         days.entry(mark.region, mark.ordinal).difference = mark.difference

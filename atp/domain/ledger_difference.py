@@ -86,6 +86,9 @@ class Checkpoint:
 
 def checkpoints(timely: Sequence[Posting], excluded: Sequence[Posting], rules: Rules) -> list[Checkpoint]:
     """Every midnight at which operations knew other facts than finance books, in order."""
+    crossing = [posting for posting in timely if posting.time_ms != posting.recorded_ms]
+    if not crossing and not excluded:
+        return []
     nodes = _nodes_by_region(timely, excluded, rules)
     found: dict[tuple[str, int], Checkpoint] = {}
 
@@ -96,7 +99,7 @@ def checkpoints(timely: Sequence[Posting], excluded: Sequence[Posting], rules: R
         return mark
 
     reach = _reach(timely, excluded)
-    for posting in timely:
+    for posting in crossing:
         for region in _regions(posting, reach, rules):
             for ordinal, end_ms in _midnights(region, posting.time_ms, posting.recorded_ms, rules):
                 at(region, ordinal, end_ms).late.append(posting)

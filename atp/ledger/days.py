@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -39,15 +40,21 @@ def rules_of(gathered: Gathered, close_ms: int) -> Rules:
     """The ledger's questions, answered by the node reference and the policies."""
     world = gathered.world
 
+    @cache
     def calendar_of(region: str) -> Calendar:
         return policy_of(world, region).calendar
 
+    @cache
+    def window_ms(region: str) -> int:
+        return policy_of(world, region).correction_ms
+
     def is_late(region: str, time_ms: int, recorded_ms: int) -> bool:
-        policy = policy_of(world, region)
-        return recorded_ms > policy.calendar.day(time_ms).end_ms + policy.correction_ms
+        if recorded_ms <= time_ms + window_ms(region):
+            return False
+        return recorded_ms > calendar_of(region).day(time_ms).end_ms + window_ms(region)
 
     def first_open(region: str, recorded_ms: int) -> int:
-        return recorded_ms - policy_of(world, region).correction_ms - 1
+        return recorded_ms - window_ms(region) - 1
 
     def region_of(node: str) -> str | None:
         found = world.nodes.get(node)
@@ -85,7 +92,7 @@ class _Regions:
         self._miss(missed for missed in gathered.refused if missed.reason == Reason.TOO_OLD)
 
     def _reckon(self, number: int, sku: str, skus: list[str]) -> None:
-        ledger = reckon(self._gathered.facts[sku].known_at(self._close_ms), self._rules)
+        ledger = reckon(self._gathered.facts[sku], self._rules)
         for entry in ledger.entries:
             region = self.found.get(entry.region)
             if region is None:
