@@ -64,6 +64,18 @@ def test_an_end_that_grew_without_records_holds_the_other_back() -> None:
     assert [r.timestamp_ms for r in b.take(100)] == [10, 20]
 
 
+def test_what_is_consumed_ends_before_what_is_buffered_or_may_come() -> None:
+    """Up to `now` once all is taken and nobody has more; up to the last record seen while more may come."""
+    b = buffer()
+    assert b.consumed_ms(900) == 900
+    b.deliver(chunk("a", 0, [10, 60], end=3))
+    assert b.consumed_ms(900) == 10
+    b.take(100)
+    assert b.consumed_ms(900) == 60
+    b.deliver(chunk("a", 2, [], end=2))
+    assert b.consumed_ms(900) == 900
+
+
 def test_an_answer_without_records_lets_the_other_go() -> None:
     """A topic that might have had more, and has not, holds nobody back; the task is woken."""
     b = buffer(skew_ms=100)

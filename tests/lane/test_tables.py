@@ -242,6 +242,19 @@ def test_the_cache_is_bounded() -> None:
     assert table["s0",].value == 0
 
 
+@given(st.sets(texts, max_size=9), texts, st.integers(1, 4))
+def test_record_keys_are_paged_in_the_order_of_the_store(keys: set[str], first: str, limit: int) -> None:
+    """Each key once, whatever rows it has; a page begins after a key that need not exist."""
+    table = Table("t", Row)
+    desk = Desk(table)
+    for key in keys:
+        table[key, "a"] = table[key, "b"] = Row(1)
+    desk.commit()
+    ordered = sorted(keys, key=lambda key: encode((key,)))
+    following = [key for key in ordered if not first or encode((key,)) > encode((first,))]
+    assert table.keys_after(first, limit) == following[:limit]
+
+
 @pytest.mark.parametrize("use", ["get", "set", "spread", "marks"])
 def test_tables_refuse_to_work_outside_a_batch(use: str) -> None:
     """Without an open batch there is no telling which partition is meant."""

@@ -9,11 +9,11 @@ import pytest
 
 from atp.lane.batch import Batch
 from atp.lane.errors import RefusedError
-from atp.lane.keys import META_KEY
+from atp.lane.keys import META_KEY, partition_of
 from atp.lane.meta import decode_meta
 from atp.lane.status import TaskState
 from atp.lane.views import View
-from tests.lane.simulated import CHANGELOG, INPUTS, Worker, changelog_rows, feed, make_broker
+from tests.lane.simulated import CHANGELOG, INPUTS, PARTITIONS, Worker, changelog_rows, feed, make_broker
 
 CONTROL = "control"
 
@@ -63,6 +63,26 @@ async def test_a_key_wakes_when_its_time_has_come() -> None:
     assert not any(keys for kind, keys in worker.seen if kind == "due")
     worker.clock.advance_to(5_000)
     await until(lambda: {k for kind, keys in worker.seen if kind == "due" for k in keys} == {"k0", "k1"})
+    await worker.stop()
+
+
+async def test_an_agent_with_more_to_do_gets_a_turn_soon() -> None:
+    """A long piece of work is done in many turns: none waits for a record or for the next tick."""
+    broker = make_broker()
+    worker = Worker(broker, tick_interval_ms=600_000)
+    turns: list[int] = []
+    count = worker.count
+
+    def count_and_go_on(batch: Batch) -> None:
+        count(batch)
+        turns.append(len(batch.records))
+        if len(turns) < 6:
+            batch.go_on()
+
+    worker.count = count_and_go_on  # type: ignore[method-assign]
+    feed(broker, 4, keys=1)
+    await worker.start({partition_of("k0", PARTITIONS)})
+    await until(lambda: len(turns) >= 6)
     await worker.stop()
 
 

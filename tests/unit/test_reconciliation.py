@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from atp.domain.facts import CORRECTIONS_TOPIC
+from atp.domain.freshness import Sightings
 from atp.domain.intake import Duplicate
 from atp.domain.snapshots import OMS_SNAPSHOTS_TOPIC, WMS_SNAPSHOTS_TOPIC
 from tests.unit.builders import Wire
@@ -317,3 +318,14 @@ def test_causes_are_told_by_what_is_known_of_the_key() -> None:
     atp.take_all([wire.reservation("R1/1", 1, "CLOSED", NOON - 5 * MINUTE, consumed=9, node="N1")])
     atp.snapshot(WMS_SNAPSHOTS_TOPIC, [stock_row("N1", sellable=11)], NOON)
     assert [found.cause for found in atp.exceptions.values()] == ["UNMATCHED_SHIPMENT"]
+
+
+def test_a_watermark_counts_once_everything_sent_before_it_was_read() -> None:
+    """Heartbeats come apart from facts: one that overtakes the facts it vouches for must not count yet."""
+    seen, beat = Sightings(), {("wms", "uk"): 500}
+    seen.look(beat, consumed_ms=1_000, now_ms=1_000)
+    assert seen.passed_ms("wms", "uk") == 0
+    seen.look(beat, consumed_ms=900, now_ms=2_000)
+    assert seen.passed_ms("wms", "uk") == 0
+    seen.look({("wms", "uk"): 700}, consumed_ms=1_500, now_ms=3_000)
+    assert seen.passed_ms("wms", "uk") == 500
