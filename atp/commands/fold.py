@@ -20,15 +20,20 @@ from atp.commands.files import (
     read_bytes,
     take_control,
 )
+from atp.commands.snapshots import TRUTH_TOPICS, Snapshots
+from atp.domain.audit import Audit, audit
 from atp.domain.availability import Reckoning
 from atp.domain.decoding import decode
-from atp.domain.facts import FACT_TYPES, Instant
+from atp.domain.desk import Books, Desk
+from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Instant
 from atp.domain.fold import State, World, apply, reckon
 from atp.domain.intake import Horizons, misplaced
 from atp.domain.record import content_bytes, record_bytes, record_key
 from atp.domain.refusals import Reason, Refusal
+from atp.domain.snapshots import KINDS
 from atp.domain.times import LATEST_NOW_MS, to_ms
 
+FOLDED_TOPICS = frozenset({*FACT_TYPES, CORRECTIONS_TOPIC})
 CONTROL_TOPICS = {topics.POLICIES.name, topics.NODES.name, topics.MODES.name, topics.HEARTBEATS.name}
 
 
@@ -42,6 +47,7 @@ class Folded(msgspec.Struct):
     inputs: dict[str, int]
     refusals: list[dict[str, object]]
     skus: set[str]
+    audit: Audit | None = None
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(key, canonical record), sorted by key."""
@@ -69,11 +75,24 @@ def fold_file(content: bytes, world: World, now_ms: int | None) -> Folded:
     if now_ms is None:
         now_ms = highest_recorded_ms(content)
     folded = Folded(State.in_memory(), world, horizons, now_ms, {}, refusals, set())
+    snapshots = Snapshots([], [])
     for line in fact_lines(content):
-        if isinstance(line, FactLine) and line.topic in FACT_TYPES:
+        if isinstance(line, BadLine):
+            continue
+        if line.topic in FOLDED_TOPICS:
             folded.inputs[line.topic] = line.number
             _apply(line, folded)
+        elif line.topic in TRUTH_TOPICS and (wrong := snapshots.take(line, now_ms)) is not None:
+            folded.refusals.append(_refused(line, wrong))
+    _audit(snapshots, folded)
     return folded
+
+
+def _audit(snapshots: Snapshots, folded: Folded) -> None:
+    """Compare the snapshots once all facts are in: a SKU that only they name has a record if it drifts."""
+    desk = Desk(Books.in_memory(), folded.state, folded.world, folded.horizons, folded.now_ms)
+    folded.audit = audit(snapshots.rows, snapshots.markers, desk)
+    folded.skus.update(row.sku for row in snapshots.rows if folded.state.heads.get((row.sku,)) is not None)
 
 
 def take_controls(content: bytes, world: World) -> list[dict[str, object]]:
@@ -86,7 +105,7 @@ def take_controls(content: bytes, world: World) -> list[dict[str, object]]:
             if wrong is not None:
                 refusals.append(_refused(line, Refusal(Reason.SCHEMA_INVALID, wrong)))
         elif line.topic not in topics.BY_NAME:
-            allowed = ", ".join(sorted(FACT_TYPES))
+            allowed = ", ".join(sorted(FOLDED_TOPICS))
             message = f"topic = {line.topic!r}: no topic of the catalogue; facts are on {allowed}"
             refusals.append(_refused(line, Refusal(Reason.UNKNOWN_TOPIC, message)))
     return refusals
@@ -96,16 +115,25 @@ class _Recorded(msgspec.Struct):
     recorded_at: Instant
 
 
+class _AsOf(msgspec.Struct):
+    as_of: Instant
+
+
+_decode_as_of = msgspec.json.Decoder(_AsOf).decode
 _decode_recorded = msgspec.json.Decoder(_Recorded).decode
 
 
 def highest_recorded_ms(content: bytes) -> int:
-    """The default `now`: refused facts count too, they were recorded all the same."""
+    """The default `now`: refused facts count too, they were recorded all the same; snapshots by their as_of."""
     highest = 0
     for line in fact_lines(content):
-        if isinstance(line, FactLine) and line.topic in FACT_TYPES:
-            with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        if isinstance(line, BadLine):
+            continue
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            if line.topic in FOLDED_TOPICS:
                 highest = max(highest, to_ms(_decode_recorded(line.value).recorded_at))
+            elif line.topic in KINDS:
+                highest = max(highest, to_ms(_decode_as_of(line.value).as_of))
     return min(highest, LATEST_NOW_MS)
 
 

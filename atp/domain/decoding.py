@@ -44,7 +44,7 @@ def decode(topic: str, value: bytes | None) -> Fact | Refusal:
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         return refusal_of(value, error)
     if not fact.schema_version.startswith(KNOWN_MAJOR):
-        return _unknown_version(fact.schema_version)
+        return unknown_version(fact.schema_version)
     if topic == CORRECTIONS_TOPIC and fact.source != CORRECTION_SOURCE:
         allowed = f"{CORRECTION_SOURCE!r} is allowed: only reconciliation posts corrections"
         return Refusal(Reason.SCHEMA_INVALID, f"source = {fact.source!r}: {allowed}")
@@ -58,7 +58,8 @@ def _correction_decoder(topic: str, value: bytes) -> msgspec.json.Decoder[Any] |
     return _DECODERS[RESERVATIONS_TOPIC if b'"reservation.' in value else STOCK_TOPIC]
 
 
-def _unknown_version(found: object) -> Refusal:
+def unknown_version(found: object) -> Refusal:
+    """The refusal of a major version that this build does not know; not guessed at."""
     return Refusal(Reason.UNKNOWN_VERSION, f"schema_version = {found!r}: this build knows major version 1 (1.x)")
 
 
@@ -70,7 +71,7 @@ def refusal_of(value: bytes, error: Exception) -> Refusal:
         return Refusal(Reason.UNDECODABLE, f"value is not JSON in UTF-8: {undecodable}")
     found = raw.get("schema_version") if isinstance(raw, dict) else None
     if isinstance(found, str) and not found.startswith(KNOWN_MAJOR):
-        return _unknown_version(found)
+        return unknown_version(found)
     return Refusal(Reason.SCHEMA_INVALID, explain_invalid(raw, error))
 
 

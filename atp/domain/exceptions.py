@@ -17,7 +17,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from atp.domain.causes import OWNERS, Cause
-from atp.domain.decoding import refusal_of
+from atp.domain.decoding import KNOWN_MAJOR, refusal_of, unknown_version
 from atp.domain.facts import (
     CORRECTION_SOURCE,
     Fact,
@@ -170,9 +170,10 @@ _decode_decision = msgspec.json.Decoder(Decision).decode
 def decode_decision(value: bytes | None) -> Decision | Refusal:
     """Decode and validate a decision. Never raises for any input."""
     try:
-        return _decode_decision(value or b"")
+        found = _decode_decision(value or b"")
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         return refusal_of(value or b"", error)
+    return found if found.schema_version.startswith(KNOWN_MAJOR) else unknown_version(found.schema_version)
 
 
 def opened(sku: str, drift: Drift, cause: Cause, now_ms: int) -> Incident:

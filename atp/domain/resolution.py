@@ -83,6 +83,8 @@ def _place(head: SkuHead, truths: list[Truth]) -> None:
             head.nodes = sorted([*head.nodes, truth.place])
         elif truth.kind != STOCK and truth.place not in head.regions:
             head.regions = sorted([*head.regions, truth.place])
+        if head.stream_ms < 0:  # no fact came: the truth is all that is known of the SKU
+            head.as_of_ms = max(head.as_of_ms, truth.as_of_ms)
 
 
 def _follow(

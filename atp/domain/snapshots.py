@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from atp.domain.decoding import refusal_of
+from atp.domain.decoding import KNOWN_MAJOR, refusal_of, unknown_version
 from atp.domain.facts import (
     Identity,
     Instant,
@@ -98,6 +98,8 @@ def decode_snapshot(topic: str, value: bytes | None, now_ms: int) -> SnapshotRow
         found: SnapshotRow | SnapshotClosed = _DECODERS[topic].decode(value)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         return refusal_of(value, error)
+    if not found.schema_version.startswith(KNOWN_MAJOR):
+        return unknown_version(found.schema_version)
     as_of_ms = to_ms(found.as_of)
     if as_of_ms > now_ms + FUTURE_TOLERANCE_MS:
         allowed = f"at most 5 minutes after now = {rfc3339(now_ms)}"

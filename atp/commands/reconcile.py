@@ -1,0 +1,111 @@
+"""`atp reconcile`: how the snapshots of a file compare with its facts, and the latest verdicts of the workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from atp.commands.errors import CommandError
+from atp.commands.files import instant_ms, load_nodes, load_policies, read_bytes
+from atp.commands.fold import Folded, fold_file
+from atp.domain.audit import Audit, Pending
+from atp.domain.exceptions import ExceptionRecord
+from atp.domain.fold import World
+from atp.domain.partials import SnapshotCompared
+from atp.domain.times import rfc3339
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """What was asked for on the command line."""
+
+    facts: Path
+    policy: Path | None = None
+    nodes: Path | None = None
+    now: str | None = None
+    as_json: bool = False
+
+
+def verify(options: Verify, out: IO[str], err: IO[str]) -> None:
+    """Print how every snapshot compares, and the exceptions that would be open; raise when anything is not right."""
+    folded = _fold(options)
+    assert folded.audit is not None
+    err.writelines(msgspec.json.encode(refusal).decode() + "\n" for refusal in folded.refusals)
+    exceptions = folded.audit.exceptions()
+    if options.as_json:
+        out.write(msgspec.json.encode(_report(folded.audit, exceptions)).decode() + "\n")
+    else:
+        out.writelines(_compared(one) + "\n" for one in folded.audit.compared)
+        out.writelines(_pending(one) + "\n" for one in folded.audit.pending)
+        out.writelines(exception_line(one) + "\n" for one in exceptions)
+    _check(folded.audit, options.facts)
+
+
+def _fold(options: Verify) -> Folded:
+    world = World()
+    if options.policy is not None:
+        load_policies(options.policy, world)
+    if options.nodes is not None:
+        load_nodes(options.nodes, world)
+    now_ms = None if options.now is None else instant_ms(options.now, "--now")
+    return fold_file(read_bytes(options.facts, "--facts"), world, now_ms)
+
+
+def _check(audit: Audit, facts: Path) -> None:
+    drifting = sum(one.drifting_keys for one in audit.compared)
+    incomplete = sum(not one.complete for one in audit.compared)
+    if drifting or incomplete:
+        raise CommandError(f"{facts}: {drifting} keys drift, {incomplete} snapshots are incomplete")
+    if not audit.compared:
+        why = "none of them can be compared yet" if audit.pending else "it holds none"
+        raise CommandError(f"{facts}: no snapshot was compared, {why}")
+
+
+def _report(audit: Audit, exceptions: list[ExceptionRecord]) -> dict[str, Any]:
+    return {
+        "snapshots": [_figures(one) for one in audit.compared],
+        "waiting": [{**one._asdict(), "as_of": rfc3339(one.as_of_ms)} for one in audit.pending],
+        "exceptions": exceptions,
+        "drifting_keys": sum(one.drifting_keys for one in audit.compared),
+        "incomplete": sum(not one.complete for one in audit.compared),
+    }
+
+
+def _figures(one: SnapshotCompared) -> dict[str, Any]:
+    names = (
+        "region", "source", "kind", "snapshot_id", "complete", "expected_rows", "expected_units", "rows", "units",
+        "keys", "drifting_keys", "drifted_units", "over_promised_units",
+    )  # fmt: skip
+    return {"outcome": _outcome(one), "as_of": rfc3339(one.as_of_ms)} | {name: getattr(one, name) for name in names}
+
+
+def _outcome(one: SnapshotCompared) -> str:
+    return "INCOMPLETE" if not one.complete else "DRIFT" if one.drifting_keys else "CLEAN"
+
+
+def _compared(one: SnapshotCompared) -> str:
+    line = (
+        f"{one.region}  {one.source}  {one.kind}  {one.snapshot_id}  as of {rfc3339(one.as_of_ms)}  {_outcome(one)}: "
+        f"{one.drifting_keys} of {one.keys} keys and {one.drifted_units} of {one.units} units drift, "
+        f"{one.over_promised_units} promised too many"
+    )
+    missing = f"; {one.rows} of {one.expected_rows} rows, {one.units} of {one.expected_units} units came"
+    return line if one.complete else line + missing
+
+
+def _pending(one: Pending) -> str:
+    return (
+        f"{one.region}  {one.source}  {one.kind}  {one.snapshot_id}  as of {rfc3339(one.as_of_ms)}  WAITING: "
+        "no heartbeat of the source says that it has passed it"
+    )
+
+
+def exception_line(one: ExceptionRecord) -> str:
+    """One exception: what it is about, whose it is, how much."""
+    about = one.node if one.reservation_id is None else f"{one.reservation_id}/{one.line}"
+    over = f" ({one.over_promised_units} promised too many)" if one.over_promised_units else ""
+    return (
+        f"{one.exception_id}  {one.state:<9}{one.region}  {one.sku} {about}  {one.cause}  "
+        f"{one.units} units{over}  owner {one.owner}"
+    )
