@@ -1,0 +1,218 @@
+"""A large snapshot under live traffic: `python -m bench.reconcile [--rows 1000000]`, kept in `reconcile.json`.
+
+One worker on real Kafka holds the counted stock of every (SKU, node). Adjustments flow at a steady rate and are timed
+from producer to canonical record: first alone, then while the sources of both regions send a snapshot of everything
+as of an instant in the middle of that traffic. Reported: the seconds from the first row sent to the last verdict, and
+the 99th percentile before and during.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+
+from atp.domain.facts import STOCK_TOPIC
+from atp.domain.snapshots import WMS_SNAPSHOTS_TOPIC
+from atp.domain.times import rfc3339
+from atp.topics import HEARTBEATS, NODES, RESULTS
+from bench import report
+from bench.latency import Probes, _follow
+from bench.load import PARTITIONS, partition_of, partitions_of
+from bench.measure import Group
+from bench.run import broker, choose, running
+from bench.workload import Record
+
+PLACES = [("uk", "uk-1"), ("uk", "uk-2"), ("de", "de-1"), ("de", "de-2")]
+UNITS = 100
+SOURCE = "wms"
+VERDICT_LIMIT_S = 600.0
+DRAIN_S = 5.0
+
+
+class Shop:
+    """Everything that is sent: stock of `rows` keys, adjustments, heartbeats, one snapshot."""
+
+    def __init__(self, bootstrap: str, rows: int) -> None:
+        self.skus = [f"SKU-{number:07d}" for number in range(rows // len(PLACES))]
+        self.partitions = [partition_of(sku.encode()) for sku in self.skus]
+        self.sold: defaultdict[tuple[int, int], int] = defaultdict(int)  # by SKU and place
+        self.facts = 0
+        settings = {"bootstrap.servers": bootstrap, "linger.ms": 5, "log_level": 3, "enable.idempotence": True}
+        self.producer = Producer({**settings, "queue.buffering.max.messages": 500_000})
+        self.draw = random.Random(5)
+
+    def send(self, topic: str, key: str, value: Any, partition: int, on_delivery: Any = None) -> bytes:
+        """Queue one record; waits when the queue is full."""
+        encoded = json.dumps(value).encode()
+        while True:
+            try:
+                self.producer.produce(topic, encoded, key, partition, on_delivery)
+            except BufferError:
+                self.producer.poll(0.02)
+            else:
+                return encoded
+
+    def reference(self) -> None:
+        """Nodes with their regions."""
+        for region, node in PLACES:
+            self.send(NODES.name, node, {"node": node, "region": region}, 0)
+
+    def fact(self, at: int, kind: str, place: int, **body: Any) -> dict[str, Any]:
+        """A stock fact of now."""
+        self.facts += 1
+        now, (region, node) = now_text(), PLACES[place]
+        head = {"event_id": f"f{self.facts}", "type": kind, "schema_version": "1.0", "source": SOURCE}
+        where = {"sku": self.skus[at], "region": region, "node": node}
+        return {**head, **where, "occurred_at": now, "recorded_at": now, **body}
+
+    def count_everything(self) -> None:
+        """The opening count of every key."""
+        for at, sku in enumerate(self.skus):
+            for place in range(len(PLACES)):
+                value = self.fact(at, "stock.counted", place, as_of=now_text(), quantities={"sellable": UNITS})
+                self.send(STOCK_TOPIC, sku, value, self.partitions[at])
+            if at % 1000 == 0:
+                self.producer.poll(0)
+        self.producer.flush(120)
+
+    def adjust(self, probes: Probes) -> None:
+        """One unit less of some key: a probe."""
+        at, place = self.draw.randrange(len(self.skus)), self.draw.randrange(len(PLACES))
+        self.sold[at, place] += 1
+        value = self.fact(at, "stock.adjusted", place, state="sellable", delta=-1, reason="sold")
+        encoded = json.dumps(value).encode()
+        watch = probes.watch(Record(topic=STOCK_TOPIC, value=encoded, sku=at, recorded_ms=0))
+        self.producer.produce(STOCK_TOPIC, encoded, self.skus[at], self.partitions[at], watch)
+
+    def beat(self) -> None:
+        """All facts up to now were sent."""
+        self.producer.flush(30)
+        for region in ("uk", "de"):
+            value = {"type": "source.alive", "source": SOURCE, "region": region, "watermark": now_text()}
+            self.send(HEARTBEATS.name, f"{SOURCE}|{region}", value, 0)
+
+    def snapshot(self, as_of: str, truth: dict[tuple[int, int], int]) -> Iterator[None]:
+        """Every key as it was, then the markers; pauses after every row."""
+        sums: defaultdict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
+        for at, sku in enumerate(self.skus):
+            for place, (region, node) in enumerate(PLACES):
+                units = truth.get((at, place), UNITS)
+                row = {**head_of(region, as_of), "type": "snapshot.row", "sku": sku, "node": node}
+                self.send(WMS_SNAPSHOTS_TOPIC, sku, {**row, "quantities": {"sellable": units}}, self.partitions[at])
+                sums[region, self.partitions[at]][0] += 1
+                sums[region, self.partitions[at]][1] += units
+                yield
+        for region in ("uk", "de"):
+            for partition in range(PARTITIONS):
+                rows, units = sums[region, partition]
+                marker = {**head_of(region, as_of), "type": "snapshot.closed", "rows": rows, "units": units}
+                self.send(WMS_SNAPSHOTS_TOPIC, marker["snapshot_id"], marker, partition)
+
+
+def now_text() -> str:
+    """Now, on the wire."""
+    return rfc3339(int(datetime.now(UTC).timestamp() * 1000))
+
+
+def head_of(region: str, as_of: str) -> dict[str, str]:
+    """What every record of the snapshot carries."""
+    return {"snapshot_id": f"{region}-{as_of}", "source": SOURCE, "as_of": as_of, "region": region}
+
+
+def drive(shop: Shop, probes: Probes, consumer: Consumer, rate: float, ends: Any, work: Iterator[None]) -> None:
+    """Adjust at a steady rate and collect probes until `ends` says so; between them, as much other work as fits."""
+    started_s, sent, beaten_s = time.monotonic(), 0, 0.0
+    while not ends():
+        now_s = time.monotonic()
+        while sent < (now_s - started_s) * rate:
+            shop.adjust(probes)
+            sent += 1
+        if now_s - beaten_s > 1:
+            shop.beat()
+            beaten_s = now_s
+        for _ in zip(range(400), work, strict=False):
+            pass
+        shop.producer.poll(0)
+        _collect(consumer, probes)
+    until_s = time.monotonic() + DRAIN_S
+    shop.producer.flush(10)
+    while any(probes.waiting.values()) and time.monotonic() < until_s:
+        _collect(consumer, probes)
+
+
+def _collect(consumer: Consumer, probes: Probes) -> None:
+    for message in consumer.consume(5000, timeout=0.005):
+        if not message.error():
+            probes.arrived(message)
+
+
+def measure(bootstrap: str, shop: Shop, options: argparse.Namespace) -> dict[str, Any]:
+    """The two phases."""
+    consumer, verdicts = _follow(bootstrap), Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-verdicts"})
+    verdicts.assign(partitions_of([RESULTS.name]))
+    alone, beside = Probes(), Probes()
+    until_s = time.monotonic() + options.seconds
+    drive(shop, alone, consumer, options.rate, lambda: time.monotonic() > until_s, iter(()))
+    found: list[dict[str, Any]] = []
+    started_s, as_of = time.monotonic(), now_text()
+    truth = {key: UNITS - sold for key, sold in shop.sold.items()}
+
+    def judged() -> bool:
+        message = verdicts.poll(0)
+        if message is not None and not message.error():
+            found.append(json.loads(message.value()))
+        assert time.monotonic() < started_s + VERDICT_LIMIT_S, "no verdict came"
+        return len(found) >= 2
+
+    drive(shop, beside, consumer, options.rate, judged, shop.snapshot(as_of, truth))
+    took_s = time.monotonic() - started_s
+    consumer.close()
+    verdicts.close()
+    return {
+        "rows": len(shop.skus) * len(PLACES),
+        "compared_s": round(took_s, 1),
+        "rows_per_s": round(len(shop.skus) * len(PLACES) / took_s),
+        "outcomes": sorted(verdict["outcome"] for verdict in found),
+        "drifting_keys": sum(verdict["drifting_keys"] for verdict in found),
+        "alone": alone.summary(options.rate),
+        "beside": beside.summary(options.rate),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Load, measure, keep."""
+    parser = argparse.ArgumentParser(prog="python -m bench.reconcile")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rate", type=float, default=500.0, help="adjustments a second")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of traffic alone")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "reconcile.json")
+    options = parser.parse_args(arguments)
+    os.environ["ATP_CLOCK"] = "system"
+    peer = choose("atp", argparse.Namespace(ours=f"{sys.executable} -m atp.cli worker", ours_group="atp-sku"))
+    with broker() as (bootstrap, _), tempfile.TemporaryDirectory(prefix="atp-bench-") as folder:
+        shop = Shop(bootstrap, options.rows)
+        with running(peer, bootstrap, Path(folder)):
+            time.sleep(8)  # the worker creates the topics
+            shop.reference()
+            shop.count_everything()
+            Group(bootstrap, "atp-sku", [STOCK_TOPIC]).wait(shop.facts, peer.alive)
+            document = {"machine": report.machine(), **measure(bootstrap, shop, options)}
+    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(document, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
