@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from atp.cli_ledger import ledger
-from atp.cli_reconcile import reconcile
+from atp.cli_reconcile import exceptions, reconcile
 from atp.commands.errors import CommandError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 app.add_typer(ledger, name="ledger")
 app.add_typer(reconcile, name="reconcile")
+app.add_typer(exceptions, name="exceptions")
 
 
 @app.callback()

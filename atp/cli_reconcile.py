@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,3 +30,61 @@ def reconcile_verify(
     from atp.commands import reconcile as command
 
     command.verify(command.Verify(facts, policy, nodes, now, as_json), sys.stdout, sys.stderr)
+
+
+@reconcile.command("status")
+def reconcile_status(region: OfRegion = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """The latest verdict of every region and source, and the exceptions that are open."""
+    from atp.commands import reconcile as command
+
+    _reach(bootstrap)
+    command.status(region, as_json, sys.stdout)
+
+
+@exceptions.command("list")
+def exceptions_list(
+    region: OfRegion = None,
+    state: Annotated[str | None, typer.Option(help="This state only; default: all but VERIFIED.")] = None,
+    cause: Annotated[str | None, typer.Option(help="This cause class only.")] = None,
+    min_age: Annotated[int, typer.Option("--min-age", min=0, help="Open for so many minutes at least.")] = 0,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Exceptions, the oldest first: what drifts, why, whose it is, how much, how old."""
+    from atp.commands import exceptions as command
+
+    _reach(bootstrap)
+    command.list_exceptions(command.Selection.of(region, state, cause, min_age), as_json, sys.stdout)
+
+
+@exceptions.command("show")
+def exceptions_show(exception_id: ExceptionId, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """One exception: both sides, its correction, its history."""
+    from atp.commands import exceptions as command
+
+    _reach(bootstrap)
+    command.show(exception_id, as_json, sys.stdout)
+
+
+@exceptions.command("approve")
+def exceptions_approve(exception_id: ExceptionId, reason: Reason = "", bootstrap: Bootstrap = None) -> None:
+    """Let the proposed correction be posted, once."""
+    from atp.commands import exceptions as command
+
+    _reach(bootstrap)
+    command.decide(exception_id, "approve", reason, sys.stdout)
+
+
+@exceptions.command("reject")
+def exceptions_reject(exception_id: ExceptionId, reason: Reason = "", bootstrap: Bootstrap = None) -> None:
+    """Leave our state as it is: the snapshot is known to be wrong."""
+    from atp.commands import exceptions as command
+
+    _reach(bootstrap)
+    command.decide(exception_id, "reject", reason, sys.stdout)
+
+
+def _reach(bootstrap: str | None) -> None:
+    """The option wins over the environment; the settings are read from there."""
+    if bootstrap is not None:
+        os.environ["ATP_BOOTSTRAP"] = bootstrap

@@ -9,6 +9,7 @@ import msgspec
 
 from atp import topics
 from atp.commands.files import BadLine, FactLine, fact_lines
+from atp.commands.snapshots import TRUTH_TOPICS, read
 from atp.domain.decoding import decode
 from atp.domain.facts import FACT_TYPES, Instant
 from atp.domain.freshness import HeartbeatError, parse_heartbeat
@@ -18,20 +19,22 @@ from atp.domain.nodes import NodeError, parse_node
 from atp.domain.policy import Policy, PolicyError, parse_policy
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.routes import RouteError, parse_route, route_key
-from atp.domain.times import to_ms
+from atp.domain.snapshots import SnapshotClosed
+from atp.domain.times import LATEST_NOW_MS, to_ms
 from atp.topics import Role, Topic
 
 PINNED = ("journal_hours", "memory_days", "ambiguity_ms")
 
 
 class Outgoing(msgspec.Struct, gc=False):
-    """A record that may be produced. `recorded_ms`: its timestamp, None for now."""
+    """A record that may be produced. `recorded_ms`: its timestamp, None for now; `partition`: None for the key's."""
 
     topic: str
     key: str
     value: bytes | None
     recorded_ms: int | None
     number: int
+    partition: int | None = None
 
 
 class Wrong(msgspec.Struct):
@@ -57,8 +60,10 @@ def judged(content: bytes, horizons: Horizons) -> Iterator[Outgoing | Wrong]:
 
 def judge(line: FactLine, horizons: Horizons) -> Outgoing | Refusal:
     """One line: the record to be produced, or why it is refused."""
-    if line.topic in FACT_TYPES:
+    if line.topic in FACT_TYPES or line.topic == topics.CORRECTIONS.name:
         return _fact(line)
+    if line.topic in TRUTH_TOPICS:
+        return _truth(line)
     topic = topics.BY_NAME.get(line.topic)
     if topic is None or topic.role is Role.INTERNAL:
         allowed = ", ".join(t.name for t in topics.CATALOGUE if t.role in _WRITABLE)
@@ -77,6 +82,15 @@ def _fact(line: FactLine) -> Outgoing | Refusal:
         return fact
     refusal = misplaced(fact, fact.sku if line.key is None else line.key)
     return refusal or Outgoing(line.topic, fact.sku, line.value_bytes, max(0, to_ms(fact.recorded_at)), line.number)
+
+
+def _truth(line: FactLine) -> Outgoing | Refusal:
+    """A row or marker of a snapshot, or a decision. A marker's partition is found when all rows are known."""
+    found = read(line, LATEST_NOW_MS)
+    if isinstance(found, Refusal):
+        return found
+    key = found.snapshot_id if isinstance(found, SnapshotClosed) else found.sku
+    return Outgoing(line.topic, key, line.value_bytes, None, line.number)
 
 
 def _document(topic: Topic, line: FactLine, horizons: Horizons) -> Outgoing | Refusal:
@@ -117,8 +131,8 @@ def _keyed(topic: Topic, document: dict[str, Any], key: str | None, horizons: Ho
     }
     if topic.name in keyed:
         return keyed[topic.name](document)
-    # truth and enrichment: not read by the core, so only their key matters here
-    name = str(document.get("sku") or document.get("snapshot_id") or key or "")
+    # enrichment: not read by the core, so only its key matters here
+    name = str(document.get("sku") or key or "")
     if not name:
         raise NodeError("sku is missing: it is the record's key")
     return name

@@ -13,6 +13,7 @@ from atp.commands import clients
 from atp.commands.errors import CommandError
 from atp.commands.files import read_bytes
 from atp.commands.lines import Outgoing, Wrong, judged
+from atp.commands.markers import to_partitions
 from atp.commands.worker import checked_settings
 from atp.settings import Settings
 
@@ -38,7 +39,7 @@ def run(facts: Path, options: Options, out: IO[bytes], err: IO[bytes]) -> None:
     if wrong and not options.skip_invalid:
         raise CommandError(f"{facts}: {len(wrong)} of {len(lines)} lines are invalid; nothing was published")
     if not options.dry_run:
-        produce(good, config)
+        produce(to_partitions(good, config.partitions), config)
     out.write(report(good, wrong, options))
 
 
@@ -63,6 +64,8 @@ def produce(lines: list[Outgoing], config: Settings) -> None:
 
 def _send(producer: Producer, line: Outgoing) -> None:
     options: dict[str, Any] = {} if line.recorded_ms is None else {"timestamp": line.recorded_ms}
+    if line.partition is not None:
+        options["partition"] = line.partition
     while True:
         try:
             producer.produce(line.topic, line.value, line.key.encode(), **options)

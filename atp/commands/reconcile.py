@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
+from atp import admin, topics
+from atp.commands import clients, exceptions
 from atp.commands.errors import CommandError
+from atp.commands.exceptions import age_in_words, in_words
 from atp.commands.files import instant_ms, load_nodes, load_policies, read_bytes
 from atp.commands.fold import Folded, fold_file
+from atp.commands.worker import checked_settings
 from atp.domain.audit import Audit, Pending
-from atp.domain.exceptions import ExceptionRecord
+from atp.domain.exceptions import ExceptionRecord, Stage
 from atp.domain.fold import World
 from atp.domain.partials import SnapshotCompared
-from atp.domain.times import rfc3339
+from atp.domain.times import rfc3339, to_ms
+from atp.domain.verdicts import Verdict
+from atp.settings import Settings
 
 
 class Verify(msgspec.Struct, frozen=True):
@@ -38,7 +45,7 @@ def verify(options: Verify, out: IO[str], err: IO[str]) -> None:
     else:
         out.writelines(_compared(one) + "\n" for one in folded.audit.compared)
         out.writelines(_pending(one) + "\n" for one in folded.audit.pending)
-        out.writelines(exception_line(one) + "\n" for one in exceptions)
+        out.writelines(in_words(one) + "\n" for one in exceptions)
     _check(folded.audit, options.facts)
 
 
@@ -101,11 +108,48 @@ def _pending(one: Pending) -> str:
     )
 
 
-def exception_line(one: ExceptionRecord) -> str:
-    """One exception: what it is about, whose it is, how much."""
-    about = one.node if one.reservation_id is None else f"{one.reservation_id}/{one.line}"
-    over = f" ({one.over_promised_units} promised too many)" if one.over_promised_units else ""
-    return (
-        f"{one.exception_id}  {one.state:<9}{one.region}  {one.sku} {about}  {one.cause}  "
-        f"{one.units} units{over}  owner {one.owner}"
-    )
+def status(region: str | None, as_json: bool, out: IO[str]) -> None:
+    """Print the latest verdict per region, source and kind, and what lies open there."""
+    config, now_ms = checked_settings(), time.time_ns() // 1_000_000
+    verdicts = [one for one in latest(config) if region in (None, one.region)]
+    lying = [one for one in open_by_region(config, now_ms) if region in (None, one["region"])]
+    if as_json:
+        out.write(msgspec.json.encode({"verdicts": verdicts, "exceptions": lying}).decode() + "\n")
+        return
+    for one in verdicts:
+        name = f" {one.snapshot_id}" if one.snapshot_id else ""
+        out.write(f"{one.region}  {one.source}  {one.kind}{name}  as of {one.as_of}  {one.outcome}: {one.detail}\n")
+    for row in lying:
+        age = age_in_words(row["oldest_age_s"] * 1000)
+        out.write(f"{row['region']}  {row['open']} exceptions open, {row['units']} units, the oldest {age} old\n")
+    if not verdicts:
+        out.write("no snapshot was judged yet\n")
+    if not lying:
+        out.write("no exception is open\n")
+
+
+def latest(config: Settings) -> list[Verdict]:
+    """The latest verdict of every region, source and kind, in order of their names."""
+    found: dict[tuple[str, str, str], Verdict] = {}
+    with clients.one_line(config.bootstrap):
+        known = admin.partition_counts(admin.client(config.admin()), config.bootstrap).get(topics.RESULTS.name, 0)
+        with clients.consumer(config.admin()) as reader:
+            for message in clients.read_whole(reader, [(topics.RESULTS.name, p) for p in range(known)]):
+                verdict = msgspec.json.decode(message.value(), type=Verdict)
+                found[verdict.region, verdict.source, verdict.kind] = verdict
+    return [found[name] for name in sorted(found)]
+
+
+def open_by_region(config: Settings, now_ms: int) -> list[dict[str, Any]]:
+    """Exceptions that are not settled by region: how many, their units, the age of the oldest (s)."""
+    found: dict[str, list[ExceptionRecord]] = {}
+    for one in exceptions.read(config).values():
+        if one.state not in (Stage.VERIFIED, Stage.REJECTED):
+            found.setdefault(one.region, []).append(one)
+    return [
+        {
+            "region": region, "open": len(ones), "units": sum(one.units for one in ones),
+            "oldest_age_s": max(0, now_ms - min(to_ms(one.opened_at) for one in ones)) // 1000,
+        }
+        for region, ones in sorted(found.items())
+    ]  # fmt: skip

@@ -109,12 +109,18 @@ def _summed(markers: Iterable[Kinded], desk: Desk) -> list[Kinded]:
 def _sum(
     marker: SnapshotClosed, counts: Counter[tuple[int, int]], name: tuple[str, str, str, str], desk: Desk
 ) -> SnapshotClosed:
-    """The sum of all of them, unless without the repeats of some they say just what came."""
     kind, source, region, snapshot_id = name
     progress = desk.books.book.named(source, region, kind).find(snapshot_id, to_ms(marker.as_of))
     came = (progress.rows, progress.units) if progress is not None else (0, 0)
-    rows, units = came if came in _possible(counts, came[0]) else map(sum, zip(*counts.elements(), strict=True))
+    rows, units = total(counts, came)
     return msgspec.structs.replace(marker, rows=rows, units=units)
+
+
+def total(counts: Counter[tuple[int, int]], came: tuple[int, int]) -> tuple[int, int]:
+    """Rows and units that markers say in sum; without the repeats of some, if that is just what came."""
+    if came in _possible(counts, came[0]):
+        return came
+    return sum(n * rows for (rows, _), n in counts.items()), sum(n * units for (_, units), n in counts.items())
 
 
 def _possible(counts: Counter[tuple[int, int]], most_rows: int) -> set[tuple[int, int]]:

@@ -9,12 +9,21 @@ from typing import Any
 import pytest
 
 from atp.commands.lines import Outgoing, Wrong, judged
+from atp.commands.markers import to_partitions
 from atp.domain.intake import Horizons
+from atp.lane.keys import partition_of
 from tests.cli import adjusted, atp, count, is_one_line, node, policy, write_lines
 
 COMMAND = {
     "command_id": "c1", "region": "uk", "channel": "web", "mode": "SUSPENDED", "reason": "price error",
     "issued_at": "2026-01-05T10:00:00.000Z",
+}  # fmt: skip
+
+SNAPSHOT = {"snapshot_id": "s1", "source": "oms", "as_of": "2026-01-05T10:00:00.000Z", "region": "uk"}
+LINES = {**SNAPSHOT, "type": "snapshot.row", "sku": "S", "lines": []}
+DECISION = {
+    "type": "exception.approved", "exception_id": "x-1", "sku": "S", "by": "ops", "reason": "counted by hand",
+    "decided_at": "2026-01-05T10:00:00.000Z",
 }  # fmt: skip
 
 
@@ -67,7 +76,19 @@ def test_one_bad_line_refuses_the_file(tmp_path: Path) -> None:
         ({"topic": "reference.nodes.v1", "value": None}, "KEY_MISMATCH", "names the key it deletes"),
         ({"topic": "reference.nodes.v1", "key": "m", "value": node()["value"]}, "KEY_MISMATCH", "'n1'"),
         ({"topic": "inventory.stock.v1", "key": "S", "value": None}, "UNDECODABLE", "never deleted"),
-        ({"topic": "wms.snapshots.v1", "key": "S", "value": None}, "SCHEMA_INVALID", "not compacted"),
+        ({"topic": "wms.snapshots.v1", "key": "S", "value": None}, "UNDECODABLE", "never deleted"),
+        ({"topic": "wms.snapshots.v1", "value": {"type": "snapshot.closed"}}, "SCHEMA_INVALID", "snapshot_id"),
+        ({"topic": "oms.snapshots.v1", "key": "T", "value": {**LINES}}, "KEY_MISMATCH", "'T'"),
+        (
+            {"topic": "atp.reconciliation.decisions.v1", "value": {**DECISION, "type": "maybe"}},
+            "SCHEMA_INVALID",
+            "maybe",
+        ),
+        (
+            {"topic": "atp.corrections.v1", "value": count("c", "10:00:00.000", 5)["value"]},
+            "SCHEMA_INVALID",
+            "source",
+        ),
         ({"topic": "reference.nodes.v1", "value": [1]}, "SCHEMA_INVALID", "a JSON object is needed"),
     ],
 )
@@ -145,3 +166,42 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments: tuple[str, ...]) -> No
     assert run.returncode == 2, run.stderr
     assert is_one_line(run)
     assert run.stdout == ""
+
+
+def test_snapshots_decisions_and_corrections_may_be_published() -> None:
+    """Rows, decisions and corrections go under their SKU."""
+    correction = {**count("c", "10:00:00.000", 5)["value"], "source": "atp.reconciliation"}
+    records = {
+        "oms.snapshots.v1": LINES,
+        "atp.reconciliation.decisions.v1": DECISION,
+        "atp.corrections.v1": correction,
+    }
+    for topic, value in records.items():
+        found = judge({"topic": topic, "value": value})
+        assert isinstance(found, Outgoing), found
+        assert (found.topic, found.key) == (topic, "S")
+
+
+def closing(rows: int, units: int = 0) -> dict[str, Any]:
+    """A marker of snapshot s1."""
+    return {
+        "topic": "oms.snapshots.v1",
+        "value": {**SNAPSHOT, "type": "snapshot.closed", "rows": rows, "units": units},
+    }
+
+
+@pytest.mark.parametrize(
+    ("markers", "complete"),
+    [([closing(20)], True), ([closing(12), closing(8)], True), ([closing(20), closing(20)], True),
+     ([closing(23)], False), ([closing(4)], False), ([closing(20, 1)], False)],
+)  # fmt: skip
+def test_every_partition_gets_a_marker_of_its_own(markers: list[dict[str, Any]], complete: bool) -> None:
+    """They fit the rows of the partitions if those of the file fit its rows; a repeated row counts once."""
+    skus = [f"S{n}" for n in range(20)]
+    lines = [{"topic": "oms.snapshots.v1", "value": {**LINES, "sku": sku}} for sku in [*skus, "S1"]]
+    content = "".join(json.dumps(line) + "\n" for line in [*markers, *lines])
+    outgoing = to_partitions([line for line in judged(content.encode(), Horizons()) if isinstance(line, Outgoing)], 8)
+    told = [json.loads(line.value or b"") for line in outgoing if line.partition is not None]
+    assert [line.partition for line in outgoing if line.partition is not None] == list(range(8))
+    here = [(sum(partition_of(sku, 8) == partition for sku in skus), 0) for partition in range(8)]
+    assert ([(marker["rows"], marker["units"]) for marker in told] == here) is complete
