@@ -56,6 +56,32 @@ def test_the_final_close_is_at_six_on_the_regions_clock(zone: str, day: date, ho
     assert statuses == ["PROVISIONAL", "FINAL"]
 
 
+def test_midnight_itself_belongs_to_the_day_that_begins() -> None:
+    """Of facts around midnight each is in its day and in its truth; those on different sides are the difference."""
+    midnight = datetime(2024, 3, 13, tzinfo=ZoneInfo("UTC"))
+    before = midnight - timedelta(milliseconds=1)
+    product, wire = Product(midnight), Wire()
+    product.node("N1", "uk")
+    body = {"node": "N1", "state": "sellable", "reason": "found"}
+    lines = [
+        wire.stock("adjusted", before, delta=1, **body),
+        wire.stock("adjusted", before, recorded=midnight, delta=10, **body),  # late by a millisecond
+        wire.stock("adjusted", midnight, delta=100, **body),
+        wire.stock("adjusted", midnight, recorded=before, delta=1000, **body),  # ahead by one
+    ]
+    found = ledger(lines, product.world, to_ms(midnight) + 30 * HOUR_MS)
+    first, second = (found[day, "uk"]["S"] for day in ("2024-03-12", "2024-03-13"))
+    names = ("closing_sellable", "operational_closing_sellable", "difference_explained")
+    assert [first[name] for name in names] == [11, 1001, -990]
+    assert [second[name] for name in names] == [1111, 1111, 0]
+    causes = {
+        line.cause: line.units
+        for day in days_of(lines, product.world, to_ms(midnight) + HOUR_MS)[:1]
+        for _, line in day.lines
+    }
+    assert causes == {"LATE_FACT": 10, "AHEAD": -1000}
+
+
 def test_two_weeks_of_retail_close_day_by_day_and_add_up() -> None:
     """Every day of every region is final and chains; totals equal those added up from the source's rows."""
     assert_closes("--from", "2011-11-28", "--until", "2011-12-09", days=10)
