@@ -114,8 +114,10 @@ def _publish(store: Store) -> None:
 
 
 def _noting(days: Iterator[LedgerDay], waiting: list[LedgerDay]) -> Iterator[LedgerDay]:
+    """Note the first open day of each region: it is what the later ones wait for."""
     for day in days:
-        if day.judgement.status is Status.OPEN:
+        noted = bool(waiting) and waiting[-1].region == day.region
+        if day.judgement.status is Status.OPEN and not noted:
             waiting.append(day)
         yield day
 

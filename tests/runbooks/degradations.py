@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from atp.brokers.kafka import KafkaCluster, kafka_jars
 from atp.domain.times import rfc3339
-from tests.cli import count, node, policy, write_lines
+from tests.cli import adjusted, count, node, policy, write_lines
 from tests.runbooks.product import Line, Product
 
 Words = dict[str, str]
@@ -158,6 +158,22 @@ def release_rollback(product: Product) -> Words:
     return {"BEFORE": "1"}
 
 
+def ledger_not_final(product: Product) -> Words:
+    """A source says that it recorded two facts of an hour; one of them came."""
+    hour = {"2026-01-05T10:00:00.000Z": [2, 60]}
+    beat = {"source": "test", "region": REGION, "watermark": "2026-01-06T05:00:00Z"}
+    beat |= {"totals": {"inventory.stock.v1": hour}}
+    missing = {"key": SKU, **adjusted("a1", "10:30:00.000", 10)}
+    product.publish(
+        keyed(node()), keyed(policy(required_sources=["test"])), {"key": SKU, **count("c1", "10:00:00.000", 50)}
+    )
+    product.publish({"topic": "sources.heartbeats.v1", "key": f"test|{REGION}", "value": beat})
+    product.words["source_start"] = lambda _name: product.publish(missing)
+    words = {"LEDGER": str(product.folder / "ledger"), "DATE": "2026-01-05", "REGION": REGION, "SOURCE": "test"}
+    assert product.shell('atp ledger close --out "$LEDGER"', **words).returncode == 0
+    return words
+
+
 def topics_wrong(product: Product) -> Words:
     """Somebody set a compacted topic to delete."""
     healthy(product)
@@ -181,6 +197,7 @@ DEGRADATIONS = {
     "control-document-refused": Degradation(control_document_refused),
     "dead-letters": Degradation(dead_letters),
     "disk-full": Degradation(disk_full),
+    "ledger-not-final": Degradation(ledger_not_final),
     "release-rollback": Degradation(release_rollback),
     "source-silent": Degradation(source_silent),
     "task-failed": Degradation(task_failed),
