@@ -49,7 +49,7 @@ def ledger_close(
     from atp.commands import ledger as command
 
     options = command.CloseOptions(out, now, region, with_csv, as_json)
-    command.close_days(_given(facts, policy, nodes, bootstrap), options, sys.stdout)
+    command.close_days(_given(facts, policy, nodes, bootstrap), options, sys.stdout, sys.stderr)
 
 
 OfDate = Annotated[str | None, typer.Option("--date", help="This business date only.")]

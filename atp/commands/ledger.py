@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -25,7 +26,7 @@ from atp.ledger.columns import MOVEMENTS, BrokenLedgerError, date_of
 from atp.ledger.days import LedgerDay, closable, ledger_days
 from atp.ledger.encode import read_parquet
 from atp.ledger.export import FORMATS, export
-from atp.ledger.gather import gather
+from atp.ledger.gather import Gathered, gather
 from atp.ledger.log import Archive, LogOrigin
 from atp.ledger.origins import FileOrigin, Origin
 from atp.ledger.publish import mark, rows_of, unpublished
@@ -72,7 +73,7 @@ class CloseOptions(msgspec.Struct):
     as_json: bool = False
 
 
-def close_days(given: Given, options: CloseOptions, out: IO[str]) -> None:
+def close_days(given: Given, options: CloseOptions, out: IO[str], err: IO[str]) -> None:
     """Close every date that may be closed at an instant; exit code 0 also when some must wait.
 
     From a broker: what is new is archived first, and the rows of what was closed go to their topic last.
@@ -85,6 +86,8 @@ def close_days(given: Given, options: CloseOptions, out: IO[str]) -> None:
         if isinstance(origin, LogOrigin):
             origin.archive()
         gathered = gather(origin.records(), origin.world(), close_ms)
+        err.writelines(f"atp: {message}\n" for _, message in sorted(origin.wrong.items()))
+        err.write(_refused(gathered))
         waiting: list[LedgerDay] = []
         days = _noting(ledger_days(gathered, close_ms, options.region), waiting)
         closing = Closing(close_ms, gathered.inputs, options.with_csv)
@@ -94,6 +97,15 @@ def close_days(given: Given, options: CloseOptions, out: IO[str]) -> None:
             _publish(store)
     for day in waiting:
         out.write(_still_open(day, options.as_json))
+
+
+def _refused(gathered: Gathered) -> str:
+    """The refused facts in one line, so that nobody takes them for booked."""
+    reasons = Counter(missed.reason for missed in gathered.refused)
+    if not reasons:
+        return ""
+    said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    return f"atp: refused and not booked: {said}; `atp fold` names each\n"
 
 
 def _close_ms(given: Given, now: str | None) -> int:

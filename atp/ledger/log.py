@@ -70,6 +70,7 @@ class LogOrigin:
     def __init__(self, config: dict[str, Any], archive: Archive) -> None:
         self.name = str(config["bootstrap.servers"])
         self._config, self._archive = config, archive
+        self.wrong: dict[int, str] = {}  # what cannot be used is in the dead letters
         self._found: dict[Place, list[Row]] = {}
 
     def read(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from atp.commands.errors import WrongUseError
 from atp.commands.files import FactLine, lines_of, load_nodes, load_policies, take_control
 from atp.commands.fold import CONTROL_TOPICS
 from atp.domain.fold import World
@@ -18,17 +17,22 @@ class Origin(Protocol):
     """Records in log order, and what people said. `upto`: of each log, only so many records."""
 
     name: str
+    wrong: dict[int, str]
 
     def world(self, upto: Mapping[str, int] | None = None) -> World: ...
     def records(self, upto: Mapping[str, int] | None = None) -> Iterator[Record]: ...
 
 
 class FileOrigin:
-    """A FACTS.jsonl; what people said holds for the whole of it, wherever it stands."""
+    """A FACTS.jsonl; what people said holds for the whole of it, wherever it stands.
+
+    `wrong`: lines that could not be used, as a topic's dead letters would have them; the rest counts all the same.
+    """
 
     def __init__(self, path: Path, policy: Path | None = None, nodes: Path | None = None) -> None:
         self.name = str(path)
         self._path, self._policy, self._nodes = path, policy, nodes
+        self.wrong: dict[int, str] = {}
 
     def world(self, upto: Mapping[str, int] | None = None) -> World:
         """Policies and nodes of the options, then those of the file."""
@@ -40,7 +44,7 @@ class FileOrigin:
         for line in _limited(self._lines(CONTROL_TOPICS), upto):
             wrong = take_control(line, world)
             if wrong is not None:
-                raise WrongUseError(f"FACTS line {line.number}: {wrong}")
+                self.wrong[line.number] = f"FACTS line {line.number} is not used: {wrong}"
         return world
 
     def records(self, upto: Mapping[str, int] | None = None) -> Iterator[Record]:
@@ -53,8 +57,8 @@ class FileOrigin:
     def _lines(self, wanted: set[str] | None) -> Iterator[FactLine]:
         for line in lines_of(self._path, "FACTS"):
             if not isinstance(line, FactLine):
-                raise WrongUseError(f"FACTS {line.message}")
-            if wanted is None or line.topic in wanted:
+                self.wrong[line.number] = f"FACTS {line.message}"
+            elif wanted is None or line.topic in wanted:
                 yield line
 
 

@@ -122,7 +122,8 @@ class Books:
         """Close what may be closed at an instant; the manifests written."""
         out = io.StringIO()
         found = CloseOptions(str(self.out), now, as_json=True, **options)
-        close_days(Given(self.file), found, out)
+        self.told = io.StringIO()
+        close_days(Given(self.file), found, out, self.told)
         written = [msgspec.json.decode(line) for line in out.getvalue().splitlines()]
         return [msgspec.convert(one, Manifest) for one in written if "revision" in one]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atp.commands.errors import CommandError, WrongUseError
+from atp.commands.errors import CommandError
 from atp.ledger import store
 from atp.ledger.columns import MOVEMENTS
 from tests.cli import adjusted, atp, count, fact, is_one_line, placed
@@ -323,9 +323,15 @@ def test_wrong_use_is_one_line(books: Books, arguments: list[str], expected: str
     assert expected in run.stderr
 
 
-def test_a_line_that_is_no_record_is_named(books: Books) -> None:
-    """Finance does not close from a file that is damaged: the line is named, and nothing is written."""
-    books.lines.append("{broken")  # type: ignore[arg-type]
-    with pytest.raises(WrongUseError, match="FACTS line 7 is no"):
-        books.close(MORNING)
-    assert not books.out.exists()
+def test_what_cannot_be_used_is_named_and_the_rest_is_closed(books: Books) -> None:
+    """A broken line, a refused fact and a wrong policy are told on standard error; they are in no row."""
+    books.lines.insert(3, "{broken")  # type: ignore[arg-type]
+    nonsense = adjusted("x1", "12:00:00", 5)
+    nonsense["value"]["delta"] = "many"
+    books.add(nonsense, {"topic": "atp.policies.v1", "value": {"scope": "default", "time_zone": "Mars"}})
+    (closed,) = books.close(MORNING)
+    assert (closed.status, books.row("2026-01-05", 1)["closing_sellable"]) == ("FINAL", 15)
+    told = books.told.getvalue().splitlines()
+    assert told[0].startswith("atp: FACTS line 4 is no")
+    assert "time_zone = 'Mars'" in told[1]
+    assert told[2] == "atp: refused and not booked: 1 SCHEMA_INVALID; `atp fold` names each"
