@@ -38,7 +38,6 @@ PARTIES: dict[str, tuple[Party, ...]] = {
     "sales channels": (Party.CHANNEL,),
     "channels": (Party.CHANNEL,),
     "finance": (Party.FINANCE,),
-    "finance (atp ledger close)": (Party.FINANCE,),
     "operations": (Party.OPS,),
     "operators": (Party.OPS,),
     "people (atp publish)": (Party.OPS,),

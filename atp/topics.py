@@ -103,9 +103,7 @@ RESULTS = Topic(
     retention_ms=90 * DAY_MS,
 )
 FRESHNESS = Topic("atp.freshness.v1", Role.PUBLISHED, "region", "agents/freshness", "operations", True)
-LEDGER = Topic(
-    "atp.ledger.daily.v1", Role.PUBLISHED, "date|region|sku|revision", "finance (atp ledger close)", "finance", True
-)
+LEDGER = Topic("atp.ledger.daily.v1", Role.PUBLISHED, "date|region|sku|revision", "finance", "finance", True)
 MODES = Topic(
     "atp.modes.v1",
     Role.PUBLISHED,
