@@ -101,11 +101,7 @@ def _on_topic(party: Party, topic: Topic) -> Iterator[str]:
         yield "Read"
     if may_write(party, topic):
         yield "Write"
-    if party in (
-        Party.WORKER,
-        Party.OPS,
-        Party.FINANCE,
-    ):  # they check every topic before they start, `atp doctor` too
+    if party in (Party.WORKER, Party.OPS):  # they check every topic before they start, `atp doctor` too
         yield "Describe"
         yield "DescribeConfigs"
     if party is Party.WORKER:  # ATP_CREATE_TOPICS
