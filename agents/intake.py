@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from atp import topics
-from atp.app import app, config, lane
+from atp.app import app, config, control, lane
 from atp.domain.decoding import decode
-from atp.domain.facts import Fact
+from atp.domain.facts import Fact, Reservation
 from atp.domain.intake import Admitted, admit, misplaced
-from atp.domain.refusals import Refusal
+from atp.domain.refusals import Reason, Refusal
 from atp.domain.routing import places_of, stages_of
+from atp.domain.times import to_ms
+from atp.domain.totals import Tally, report
 from atp.trace import context
 from tables.intake import heads, marks
+from tables.totals import totals
+
+CAME_ALL_THE_SAME = frozenset({Reason.TOO_OLD, Reason.FUTURE})
+MEASURED = 64  # of a batch, so many facts at least are looked at for their lag, if it has them
 
 
 @app.agent(lane.stage("intake"), concurrency=1)
@@ -20,17 +28,23 @@ async def intake(batches: Any) -> None:
     """Judge every record of the fact topics; what they are held against is not for this stage."""
     async for batch in batches:
         with batch:
-            for record in batch:
+            step, tally = 1 + len(batch.records) // MEASURED, Tally()
+            for number, record in enumerate(batch):
                 if record.topic in topics.TRUTH:
                     batch.forward("reconciliation", record)
                     continue
-                judged = judge(batch, record)
+                judged = judge(batch, record, tally)
                 if isinstance(judged, Refusal):
                     batch.refuse(record, judged.reason.value, judged.message)
+                elif judged is not None and number % step == 0:
+                    batch.forward("lags", (step, judged))
+            tally.settle(totals)
+            if batch.is_tick:
+                tell_totals(batch)
 
 
-def judge(batch: Any, record: Any) -> Refusal | None:
-    """Admit one record and hand it on, or answer why it is refused."""
+def judge(batch: Any, record: Any, tally: Tally) -> Admitted | Refusal | None:
+    """Admit one record and hand it on, or answer why it is refused; None for a duplicate."""
     fact: Fact | Refusal = decode(record.topic, record.value)
     if isinstance(fact, Refusal):
         return fact
@@ -39,11 +53,31 @@ def judge(batch: Any, record: Any) -> Refusal | None:
         return misplacement
     admitted = admit(fact, heads, marks, config.horizons, batch.now_ms)
     if isinstance(admitted, Refusal):
+        if admitted.reason in CAME_ALL_THE_SAME:
+            tally.take(fact, record.topic, region_of(fact), to_ms(fact.recorded_at))
         return admitted
     if isinstance(admitted, Admitted):
+        tally.take(fact, record.topic, region_of(fact), admitted.recorded_ms)
         for stage in stages_of(admitted):
             batch.forward(stage, admitted)
         batch.touch(fact.sku, *places_of(admitted))
         if record.headers:
             batch.carry(fact.sku, context(record.headers))
+        return admitted
     return None
+
+
+def region_of(fact: Fact) -> str:
+    """The region of its node, or its own where no node decides."""
+    node = None if type(fact) is Reservation or fact.node is None else control.world.nodes.get(fact.node)
+    return (fact.region or "") if node is None else node.region
+
+
+def tell_totals(batch: Any) -> None:
+    """Tell the regions what came of each source since they were told."""
+    for source, region in [key for key, _ in totals.scan() if key[1]]:
+        row, partition = totals[source, region], batch.partition_of(region)
+        for partial in report(source, region, row, batch.partition, batch.now_ms):
+            totals[source, region] = row
+            value = msgspec.json.encode(partial)
+            batch.send(topics.REGION_PARTIALS.name, region.encode(), value, partition=partition)

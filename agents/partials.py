@@ -8,9 +8,11 @@ import msgspec
 
 from atp.app import app, region_lane
 from atp.domain.modes import ModeCommand, ModeError, parse_command
-from atp.domain.partials import Partial, PartialError, parse_partial
+from atp.domain.partials import LagMeasured, Partial, PartialError, SourceCounted, SourceNumbered, parse_partial
 from atp.domain.refusals import Reason
 from atp.topics import MODE_COMMANDS
+
+STAGES: dict[type, str] = {LagMeasured: "freshness", SourceCounted: "arrivals", SourceNumbered: "arrivals"}
 
 
 @app.agent(region_lane.stage("partials"), concurrency=1)
@@ -28,7 +30,7 @@ async def partials(batches: Any) -> None:
                     message = f"region = {said.region!r}: it belongs into another partition, by murmur2"
                     batch.refuse(record, Reason.WRONG_PARTITION.value, message)
                     continue
-                batch.forward("modes", said)
+                batch.forward(STAGES.get(type(said), "modes"), said)
                 batch.touch(said.region)
 
 

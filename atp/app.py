@@ -20,8 +20,8 @@ from atp.lane.ports import Clock
 from atp.lane.service import Lane
 from atp.world import ControlWorld
 
-STAGES = ["intake", "receipts", "damages", "stock", "reservations", "reconciliation", "availability"]
-REGION_STAGES = ["partials", "modes"]
+STAGES = ["intake", "receipts", "damages", "stock", "reservations", "reconciliation", "lags", "availability"]
+REGION_STAGES = ["partials", "arrivals", "freshness", "modes"]
 
 config = settings.load()
 

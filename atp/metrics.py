@@ -26,6 +26,18 @@ FRESHNESS_CHECKS = Counter(
     "Checks every 10 s whether a region's required sources and this worker's tasks are within the freshness target.",
     ["region", "result"],
 )
+FRESHNESS_LAG = Scraped(
+    "atp_freshness_lag_seconds",
+    "gauge",
+    "From recorded_at to publication (s): the quantile over a region's facts of a source, of one to two hours.",
+    ("region", "source", "quantile"),
+)
+FRESHNESS_BUDGET = Scraped(
+    "atp_freshness_budget_left",
+    "gauge",
+    "Share of the day's allowed bad freshness checks that is left; below 0: overdrawn.",
+    ("region",),
+)
 DEAD_LETTERS = Counter(
     "atp_dead_letters", "Records refused, by the topic they came from and the reason code.", ["topic", "reason"]
 )
@@ -33,6 +45,9 @@ SOURCE_SILENCE_SECONDS = Scraped(
     "atp_source_silence_seconds", "gauge", "Age of a source's watermark (s).", ("source", "region")
 )
 MODE = Scraped("atp_mode", "gauge", "1 for the mode in force.", ("region", "channel", "mode"))
+MODE_CAUSE = Scraped(
+    "atp_mode_cause", "gauge", "1 for every cause of the mode in force.", ("region", "channel", "cause")
+)
 DOCUMENTS_REFUSED = Scraped(
     "atp_control_documents_refused", "gauge", "Control documents whose latest version cannot be used.", ("topic",)
 )

@@ -8,10 +8,13 @@ from __future__ import annotations
 import gc
 
 from agents import (
+    arrivals,
     availability,
     damages,
     dead_letters,
+    freshness,
     intake,
+    lags,
     modes,
     partials,
     receipts,
@@ -24,10 +27,13 @@ from atp.app import app, lane
 
 __all__ = [
     "app",
+    "arrivals",
     "availability",
     "damages",
     "dead_letters",
+    "freshness",
     "intake",
+    "lags",
     "lane",
     "modes",
     "pages",

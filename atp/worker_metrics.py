@@ -11,9 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from atp import metrics
-from atp.app import app, config, control, lanes
-from atp.lane import TaskState
+from atp.app import app, config, control, lanes, region_control, region_lane
+from atp.domain.slo import report
+from atp.lane import LaneError, TaskState
 from atp.metrics import Scraped
+from tables.freshness import freshness as table
 
 CHECK_INTERVAL_S = 10.0
 Sample = tuple[Scraped, tuple[str, ...], float]
@@ -26,12 +28,19 @@ class WorkerCollector(Collector):
     def collect(self) -> Iterator[Any]:
         """A family per metric."""
         families: dict[str, Any] = {}
-        for metric, labels, value in [*task_samples(), *control_samples(time.time() * 1000)]:
+        for metric, labels, value in samples(time.time_ns() // 1_000_000):
             family = families.get(metric.name)
             if family is None:
                 family = families[metric.name] = KINDS[metric.kind](metric.name, metric.meaning, labels=metric.labels)
             family.add_metric(labels, value)
         yield from families.values()
+
+
+def samples(now_ms: int) -> Iterator[Sample]:
+    """Everything that is asked for at a scrape."""
+    yield from task_samples()
+    yield from control_samples(now_ms)
+    yield from freshness_samples(now_ms)
 
 
 def task_samples() -> Iterator[Sample]:
@@ -59,12 +68,31 @@ def control_samples(now_ms: float) -> Iterator[Sample]:
         yield metrics.SOURCE_SILENCE_SECONDS, (source, region), (now_ms - watermark_ms) / 1000
     for mode in control.world.modes.values():
         yield metrics.MODE, (mode.region, mode.channel, mode.mode.value), 1
+        for cause in mode.reasons():
+            yield metrics.MODE_CAUSE, (mode.region, mode.channel, cause), 1
     refused: dict[str, int] = {}
     for document in control.wrong:
         topic = document.partition("|")[0]
         refused[topic] = refused.get(topic, 0) + 1
     for topic, count in refused.items():
         yield metrics.DOCUMENTS_REFUSED, (topic,), count
+
+
+def freshness_samples(now_ms: int) -> Iterator[Sample]:
+    """How fresh the regions are whose tasks run here."""
+    world = region_control.world
+    for region in sorted({node.region for node in world.nodes.values()}):
+        try:
+            state = region_lane.committed(table, (region,))
+        except (LookupError, LaneError):
+            continue  # another worker's, or not restored yet
+        if state is None:
+            continue
+        row = report(state, region, world.watermarks, world.policies.of_region(region), now_ms)
+        yield metrics.FRESHNESS_BUDGET, (region,), row.budget_left
+        for source, found in row.sources.items():
+            for quantile, lag_ms in found.lags().items():
+                yield metrics.FRESHNESS_LAG, (region, source, quantile), lag_ms / 1000
 
 
 def fresh(region: str, now_ms: int) -> bool:

@@ -53,11 +53,14 @@ BOUNDS = {
     "reservation_lines": "known versions of a line; a closed or lapsed line is dropped after `memory_days`, with the "
     "next write of its bucket",
     "demand": "sums by place and due date; live soft lines and unsettled ships; units used of about three days",
+    "source_totals": "a row per source and region: the facts of 48 hours by topic, and numbers until they are told",
+    "arrivals": "a row per region and source: counts of 48 hours by partition, at most 64 bitmaps of numbers",
     "truths": "a row per SKU: the latest snapshot's of every node and region, and those that wait, of at most five",
     "exceptions": "a row per SKU with exceptions that are not settled",
     "snapshot_waiting": "a row per 512 SKUs of a snapshot under way; dropped once they are compared",
     "snapshot_progress": "one row per partition: a few figures per source and region, and per snapshot under way",
     "availability": "a row per published key, two numbers; never dropped",
+    "freshness": "a row per region; in it sketches of two hours by source, checks of a day by hour",
     "modes": "a row per region; in it the snapshots that wait for partitions (at most 8 per source), the causes that "
     "stand, operators' words and the last row of every channel",
 }

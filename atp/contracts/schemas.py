@@ -12,6 +12,7 @@ import msgspec
 
 from atp import topics
 from atp.domain.availability import Content
+from atp.domain.balances import SourceBalance
 from atp.domain.daily_ledger import LedgerRow
 from atp.domain.exceptions import Decision, ExceptionRecord
 from atp.domain.facts import FACT_TYPES, Identity, Instant, Sku
@@ -20,7 +21,9 @@ from atp.domain.modes import ChannelMode, ModeChange, ModeCommand
 from atp.domain.nodes import Node
 from atp.domain.policy import Policy
 from atp.domain.routes import Route
+from atp.domain.slo import Freshness
 from atp.domain.snapshots import SNAPSHOT_TYPES
+from atp.domain.verdicts import Verdict
 from atp.lane import DeadLetter
 from atp.topics import Role, Topic
 
@@ -52,6 +55,8 @@ VALUE_TYPES: dict[str, Any] = {
     topics.MODES.name: ChannelMode,
     topics.MODE_COMMANDS.name: ModeCommand,
     topics.MODE_CHANGES.name: ModeChange,
+    topics.RESULTS.name: Verdict | SourceBalance,
+    topics.FRESHNESS.name: Freshness,
     topics.ROUTES.name: Route,
     topics.LEDGER.name: LedgerRow,
     topics.DEAD_LETTERS.name: DeadLetter,

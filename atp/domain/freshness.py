@@ -57,12 +57,17 @@ class Sightings:
 
 
 class WatermarkBook(dict[tuple[str, str], int]):
-    """Highest watermark (ms) by (source, region)."""
+    """Highest watermark (ms) by (source, region), and the heartbeat that brought it."""
+
+    def __init__(self, known: WatermarkBook | None = None) -> None:
+        super().__init__(known or {})
+        self.beats: dict[tuple[str, str], Heartbeat] = dict(known.beats) if known is not None else {}
 
     def put(self, heartbeat: Heartbeat) -> None:
         """Raise the watermark of a source and region."""
-        key = (heartbeat.source, heartbeat.region)
-        self[key] = max(self.get(key, 0), to_ms(heartbeat.watermark))
+        key, watermark_ms = (heartbeat.source, heartbeat.region), to_ms(heartbeat.watermark)
+        if watermark_ms >= self.get(key, 0):
+            self[key], self.beats[key] = watermark_ms, heartbeat
 
     def stale_from_ms(self, region: str, sources: tuple[str, ...], timeout_ms: int) -> int | None:
         """The instant from which the region counts as stale; None if it never will (no source is required)."""

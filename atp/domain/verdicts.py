@@ -33,7 +33,7 @@ class Outcome(StrEnum):
     CLEAN = "CLEAN"
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="snapshot.judged"):
     """One fact of `atp.reconciliation.results.v1`: how a snapshot of a region compares with our state at its as_of.
 
     `reported`: partitions that have compared it, of `partitions`. `keys`: (SKU, node) or lines that were compared;
@@ -41,7 +41,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     which it was due.
     """
 
-    type: str = "snapshot.judged"
     schema_version: str = "1.0"
     event_id: str
     region: Identity

@@ -35,7 +35,7 @@ def test_a_worker_is_observed() -> None:
                 {**config, "partitioner": "murmur2_random", "log_level": 0}, logger=admin.silent_logger()
             )
             alive = {"source": "wms", "region": "uk", "watermark": "2026-01-05T10:00:00Z"}
-            mode = {"region": "uk", "channel": "web", "mode": "CONSERVATIVE"}
+            mode = {"region": "uk", "channel": "web", "mode": "CONSERVATIVE", "cause": "OPERATOR"}
             send(producer, node(), "n1")
             send(producer, {"topic": "sources.heartbeats.v1", "value": alive}, "wms|uk")
             send(producer, {"topic": "atp.modes.v1", "value": mode}, "uk|web")
@@ -48,6 +48,7 @@ def test_a_worker_is_observed() -> None:
             assert untraced["value"]["sku"] == "T"
             flood(broker.bootstrap, 3, 2)
             await_record(config, "S|uk")
+            await_page(port, "atp_freshness_lag_seconds")
             page = await_page(port, "atp_freshness_checks_total")
         shown = {line.split("{")[0].split(" ")[0] for line in page.splitlines() if not line.startswith("#")}
         with clients.consumer(config) as reader:

@@ -13,11 +13,13 @@ from typing import Any
 import agents.availability
 import agents.damages
 import agents.intake
+import agents.lags
 import agents.receipts
 import agents.reservations
 import agents.stock
 from atp import topics
 from atp.app import lane
+from atp.domain.lags import Lags
 from atp.domain.record import comparable
 from atp.lane.batch import Batch
 from atp.lane.memory import MemoryBroker
@@ -29,7 +31,15 @@ from tests.simulation import invariants
 from tests.simulation.invariants import expect
 from tests.simulation.run import Simulation
 
-STAGES = [agents.intake, agents.receipts, agents.damages, agents.stock, agents.reservations, agents.availability]
+STAGES = [
+    agents.intake,
+    agents.receipts,
+    agents.damages,
+    agents.stock,
+    agents.reservations,
+    agents.lags,
+    agents.availability,
+]
 CONTROLS = (topics.POLICIES, topics.NODES, topics.MODES, topics.HEARTBEATS)
 
 
@@ -44,6 +54,7 @@ class Product:
     def __init__(self, views: Views, agent_raises: Any) -> None:
         self._agent_raises = agent_raises
         self._control = control = ControlWorld()
+        self._measured: dict[int, Lags] = {}
         watchers = (control.watch_policies, control.watch_nodes, control.watch_modes, control.watch_heartbeats)
         for topic, watch in zip(CONTROLS, watchers, strict=True):
             views.add(topic.name, sweeps=topic is not topics.HEARTBEATS).on_change(watch)
@@ -51,7 +62,9 @@ class Product:
     async def run(self, stage: str, batch: Batch) -> None:
         """Let the agent of the stage handle the batch, as its channel would."""
         batch.enter_stage(stage)
-        agents.availability.control = self._control  # each process has its own; a stage never waits in between
+        agents.availability.control = agents.lags.control = (
+            self._control
+        )  # each process has its own; a stage never waits in between
         agent = getattr(STAGES[self.stages.index(stage)], stage)
         await agent.fun(self._one(stage, batch))
         batch.check()

@@ -84,7 +84,7 @@ def test_only_worker_and_operators_come_near_the_inside(party: Party) -> None:
     """Nobody else touches internal topics or transactional ids, and every write has its owner in the catalogue."""
     for grant in access.grants(party):
         assert grant.resource != "transactional-id"
-        assert grant.name != CHANGELOG.name
+        assert grant.name != CHANGELOG.name or grant.operation.startswith("Describe")
         if grant.operation == "Write":
             topic = BY_NAME[grant.name]
             owns = topic.role is Role.PUBLISHED and party in access.parties(topic.writer)  # finance: its ledger

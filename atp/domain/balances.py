@@ -1,0 +1,61 @@
+"""Balances: what a source says it has sent against what has come, once per region and source.
+
+numbers of its sequence that never came      gaps
+facts and units by topic and hour            shortfalls against the control totals of its heartbeats
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from atp.domain.arrivals import Arrivals
+from atp.domain.facts import Identity
+from atp.domain.freshness import Heartbeat
+from atp.domain.ledger_close import Shortfall
+from atp.domain.times import Stamp, rfc3339, to_ms
+
+
+class SourceArrivals(msgspec.Struct, array_like=True):
+    """What came from a source, and the number of its balances that were told."""
+
+    arrivals: Arrivals
+    told: int = 0
+    said: tuple[list[tuple[int, int]], list[Shortfall]] = ([], [])
+
+
+class SourceBalance(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="source.balanced"):
+    """One fact of `atp.reconciliation.results.v1`: what of a source is missing. Without gaps and shortfalls: nothing.
+
+    `gaps`: first and last number of each stretch that never came; `lost`: numbers that were given up.
+    """
+
+    schema_version: str = "1.0"
+    event_id: str
+    region: Identity
+    source: Identity
+    gaps: list[tuple[int, int]]
+    lost: int
+    shortfalls: list[Shortfall]
+    judged_at: Stamp
+
+
+def balance(
+    row: SourceArrivals, region: str, source: str, beat: Heartbeat | None, now_ms: int, grace_ms: int
+) -> SourceBalance | None:
+    """The balance of a source, if it is another than was told last. `grace_ms`: how long facts may be under way."""
+    gaps = [(gap.first_seq, gap.last_seq) for gap in row.arrivals.gaps(now_ms, grace_ms)]
+    shortfalls: list[Shortfall] = []
+    if beat is not None:
+        shortfalls = row.arrivals.shortfalls(beat, min(to_ms(beat.watermark), now_ms) - grace_ms)
+    if (gaps, shortfalls) == tuple(row.said):
+        return None
+    row.said, row.told = (gaps, shortfalls), row.told + 1
+    return SourceBalance(
+        event_id=f"{region}|{source}|{row.told}",
+        region=region,
+        source=source,
+        gaps=gaps,
+        lost=row.arrivals.lost,
+        shortfalls=shortfalls,
+        judged_at=rfc3339(now_ms),
+    )

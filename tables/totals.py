@@ -1,0 +1,6 @@
+"""Written by agents/intake: what came from each source, by hour and by number."""
+
+from atp.app import lane
+from atp.domain.totals import SourceTotals
+
+totals = lane.table("source_totals", row=SourceTotals)  # key: (source, region)
