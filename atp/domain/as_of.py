@@ -113,16 +113,20 @@ def line_at(line: Line, as_of_ms: int) -> LineVersion | None:
     return found
 
 
-def open_at(version: LineVersion | None, as_of_ms: int) -> int:
-    """Open units of a line's version at an instant; a SOFT line past its expiry counts nothing."""
-    if version is None or (version.state is LineState.SOFT and version.expires_ms <= as_of_ms):
+def open_at(version: LineVersion | None, region: str, as_of_ms: int) -> int:
+    """Open units of a line's version in a region at an instant; a SOFT line past its expiry counts nothing."""
+    if (
+        version is None
+        or version.region != region
+        or (version.state is LineState.SOFT and version.expires_ms <= as_of_ms)
+    ):
         return 0
     return version.open
 
 
-def open_range(line: Line, as_of_ms: int, ambiguity_ms: int) -> Range:
-    """Open units of a line at an instant, whichever of the versions close to it had already happened."""
+def open_range(line: Line, region: str, as_of_ms: int, ambiguity_ms: int) -> Range:
+    """Open units of a line in a region at an instant, whichever of the versions close to it had already happened."""
     first_ms, last_ms = as_of_ms - ambiguity_ms, as_of_ms + ambiguity_ms
     instants = {first_ms, last_ms, *(v.time_ms for v in line.versions if first_ms < v.time_ms < last_ms)}
-    found = [open_at(line_at(line, at_ms), at_ms) for at_ms in instants]
+    found = [open_at(line_at(line, at_ms), region, at_ms) for at_ms in instants]
     return Range(min(found), max(found))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from atp.domain.as_of import line_at, open_at, open_range, stock_at
+from atp.domain.as_of import Range, line_at, open_at, open_range, stock_at
 from atp.domain.facts import LineState
 from atp.domain.intake import Horizons, line_key
 from atp.domain.reservations import DUE_NOW, Line, LineVersion, ReservationRows
@@ -102,7 +102,8 @@ def keys_of(sku: str, truth: Truth, lines: ReservationRows) -> int:
     if truth.kind == STOCK:
         return 1
     return sum(
-        key in truth.lines or (line is not None and open_at(line_at(line, truth.as_of_ms), truth.as_of_ms) > 0)
+        key in truth.lines
+        or (line is not None and open_at(line_at(line, truth.as_of_ms), truth.region, truth.as_of_ms) > 0)
         for key, line in _lines(sku, truth, lines)
     )
 
@@ -148,7 +149,11 @@ def _line_drift(truth: Truth, key: str, line: Line | None, horizons: Horizons) -
         return None  # we have learned of later versions: what the snapshot names is past
     elif known and known[-1].version == theirs.version:
         ours = known[-1]
-    had, has = open_at(ours, truth.as_of_ms), open_at(theirs, truth.as_of_ms)
-    if had == has or (line is not None and not open_range(line, truth.as_of_ms, horizons.ambiguity_ms).drift(has)):
+    had, has = (open_at(version, truth.region, truth.as_of_ms) for version in (ours, theirs))
+    if had == has or (line is not None and not _range(line, truth, horizons).drift(has)):
         return None
     return Drift(truth, key, {"open": had}, {"open": has}, abs(had - has), max(0, has - had))
+
+
+def _range(line: Line, truth: Truth, horizons: Horizons) -> Range:
+    return open_range(line, truth.region, truth.as_of_ms, horizons.ambiguity_ms)

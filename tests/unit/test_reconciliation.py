@@ -329,3 +329,16 @@ def test_a_watermark_counts_once_everything_sent_before_it_was_read() -> None:
     assert seen.passed_ms("wms", "uk") == 0
     seen.look({("wms", "uk"): 700}, consumed_ms=1_500, now_ms=3_000)
     assert seen.passed_ms("wms", "uk") == 500
+
+
+def test_a_line_counts_in_the_region_in_which_it_was_at_the_as_of() -> None:
+    """A line that moves to another region later is not missing from that region's earlier snapshot."""
+    atp, wire = product()
+    atp.alive("oms", "de", atp.now)
+    atp.take_all([
+        wire.reservation("R1/1", 1, "FIRM", NOON - 60 * MINUTE, open=4),
+        wire.reservation("R1/1", 2, "FIRM", NOON + 5 * MINUTE, region="de", open=4),
+    ])  # fmt: skip
+    atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON, source="oms", region="de")
+    atp.snapshot(OMS_SNAPSHOTS_TOPIC, [line_row(line("R1/1", 1, "FIRM", 4))], NOON, source="oms", name="uk")
+    assert [(report.keys, report.drifting_keys) for report in atp.reports] == [(0, 0), (1, 0)]
