@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from atp.commands.ledger import Given
+    from atp.commands.ledger_close import Given
 
 ledger = typer.Typer(help="The daily ledger: close, show, verify, export.", no_args_is_help=True)
 FactsFile = Annotated[
@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Output for programs.")]
 
 def _given(facts: Path | None, policy: Path | None, nodes: Path | None, bootstrap: str | None) -> Given:
     """Where the facts are; the bootstrap servers go where the settings are read from."""
-    from atp.commands.ledger import Given
+    from atp.commands.ledger_close import Given
 
     if bootstrap is not None:
         os.environ["ATP_BOOTSTRAP"] = bootstrap
@@ -46,7 +46,7 @@ def ledger_close(
     as_json: AsJson = False,
 ) -> None:
     """Close every business date that may be closed; restate what late facts have changed."""
-    from atp.commands import ledger as command
+    from atp.commands import ledger_close as command
 
     options = command.CloseOptions(out, now, region, with_csv, as_json)
     command.close_days(_given(facts, policy, nodes, bootstrap), options, sys.stdout, sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import IO
 import msgspec
 
 from atp.commands.errors import CommandError
-from atp.commands.ledger import business_date, told
+from atp.commands.ledger_words import business_date, told, uncollected
 from atp.domain.ledger_close import Status
 from atp.ledger.close import Closing, close
 from atp.ledger.days import closable, ledger_days
@@ -24,10 +23,9 @@ def run(span: tuple[str, str], target: str | None, as_json: bool, out: IO[str], 
     """Close the year; exit code 1 unless every day is final and every total is that of the source."""
     origin = RetailOrigin(*(business_date(day, "--from and --until") for day in span))
     err.write(f"reading the facts of {span[0]} to {span[1]}\n")
-    gc.disable()  # millions of facts, no cycles among them
-    gathered = gather(origin.records(), origin.world(), 2**52)
-    late = late_facts(gathered)
-    with ExitStack() as stack, told():
+    with ExitStack() as stack, told(), uncollected():
+        gathered = gather(origin.records(), origin.world(), 2**52)
+        late = late_facts(gathered)
         folder = target or stack.enter_context(tempfile.TemporaryDirectory(prefix="ledger-"))
         err.write(f"closing into {folder}\n")
         manifests = _closed(gathered, Store(str(folder)), origin)

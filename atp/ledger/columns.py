@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import compute
 
-from atp.domain.daily_ledger import FIGURES, Entry
 from atp.domain.ledger_book import CLASSES
+from atp.domain.ledger_days import FIGURES, Entry
 from atp.domain.times import iso_day
 
 MOVEMENTS = tuple(f"{name}_{place}" for name in CLASSES for place in ("sellable", "on_hand"))

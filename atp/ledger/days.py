@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from atp.domain.daily_ledger import Rules, Settled, reckon
+from atp.domain.daily_ledger import Rules, reckon
 from atp.domain.fold import World
 from atp.domain.ledger_book import Posting
 from atp.domain.ledger_close import Judgement, Status, judge
+from atp.domain.ledger_days import Settled
 from atp.domain.ledger_difference import Line
 from atp.domain.policy import RecordPolicy
 from atp.domain.refusals import Reason

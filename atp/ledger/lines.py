@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from atp.domain.daily_ledger import Settled
+from atp.domain.ledger_days import Settled
 from atp.domain.ledger_difference import Line
 from atp.ledger.columns import SUMMED, positions
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from pyarrow import parquet
 
-from atp.commands.ledger import CloseOptions, Given, close_days
+from atp.commands.ledger_close import CloseOptions, Given, close_days
 from atp.domain.decoding import decode
 from atp.domain.fold import State, World, apply, reckon
 from atp.domain.refusals import Refusal
