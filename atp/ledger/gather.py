@@ -11,7 +11,7 @@ import msgspec
 from atp import topics
 from atp.domain.daily_ledger import Facts
 from atp.domain.decoding import decode
-from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Fact, Reservation
+from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Fact, Instant, Reservation
 from atp.domain.fold import World
 from atp.domain.freshness import HeartbeatError, parse_heartbeat
 from atp.domain.intake import Admitted, Horizons, SkuHead, admit, line_key, misplaced
@@ -76,12 +76,21 @@ def gather(records: Iterable[Record], world: World, close_ms: int) -> Gathered:
     return found
 
 
+class _Sent(msgspec.Struct):
+    """When a heartbeat was recorded, if its source says so."""
+
+    recorded_at: Instant | None = None
+
+
+_sent = msgspec.json.Decoder(_Sent).decode
+
+
 def _hear(value: bytes | None, totals: ControlTotals, close_ms: int) -> None:
-    """Take a heartbeat that was there at the close."""
-    with suppress(HeartbeatError, msgspec.MsgspecError, ValueError, TypeError):
-        beat = parse_heartbeat(msgspec.json.decode(value or b"null"))
-        if to_ms(beat.watermark) <= close_ms:
-            totals.hear(beat)
+    """Take a heartbeat, unless it says that it came after the close."""
+    with suppress(HeartbeatError, msgspec.MsgspecError, ValueError):
+        sent = _sent(value or b"null").recorded_at
+        if sent is None or to_ms(sent) <= close_ms:
+            totals.hear(parse_heartbeat(msgspec.json.decode(value or b"null")))
 
 
 class _Judge:

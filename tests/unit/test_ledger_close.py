@@ -71,6 +71,16 @@ def test_a_day_waits_for_every_source(books: Books) -> None:
     assert books.close(MORNING) == []
 
 
+def test_a_heartbeat_that_came_after_the_close_was_not_known(books: Books) -> None:
+    """By its own recorded_at; one that names none may vouch for any earlier instant."""
+    beat = books.lines.pop()
+    beat["value"] |= {"watermark": "2026-01-09T00:00:00Z", "recorded_at": "2026-01-06T07:00:01Z"}
+    books.add(beat)
+    assert books.close(MORNING) == []
+    del beat["value"]["recorded_at"]
+    assert [m.status for m in books.close(MORNING)] == ["FINAL"]
+
+
 def test_missing_records_keep_a_day_provisional_and_are_named(books: Books) -> None:
     """Below 99.95 % the day stays PROVISIONAL; source, topic and hour are named; it is FINAL once they came."""
     books.alive("2026-01-06T00:00:01Z", stock={"2026-01-05T10:00:00.000Z": [3, 17]})
