@@ -11,24 +11,28 @@ import msgspec
 from atp import topics
 from atp.commands import clients
 from atp.commands.errors import CommandError, WrongUseError
+from atp.commands.explain_drift import drifts, hold_against, truths_of
 from atp.commands.explain_facts import Ledger, Owner
 from atp.commands.explain_figures import figures
 from atp.commands.explain_text import text
 from atp.commands.files import FactLine, fact_lines, instant_ms, load_nodes, load_policies, read_bytes, take_control
-from atp.commands.fold import highest_recorded_ms, take_controls
+from atp.commands.fold import FOLDED_TOPICS, fold_file
 from atp.commands.worker import checked_settings
 from atp.domain.availability import Reckoning, Situation, availability
 from atp.domain.decoding import decode
-from atp.domain.facts import FACT_TYPES
+from atp.domain.desk import Books, Desk
 from atp.domain.fold import World, regions_of, situations
 from atp.domain.intake import Horizons
 from atp.domain.record import comparable
 from atp.domain.refusals import Refusal
-from atp.domain.times import rfc3339, to_ms
+from atp.domain.snapshots import KINDS, SnapshotClosed, SnapshotRow, decode_snapshot
+from atp.domain.times import LATEST_NOW_MS, rfc3339, to_ms
+from atp.domain.truth import SkuTruth
 from atp.lane.keys import partition_of
 from atp.settings import Settings
 
 CONTROL = (topics.POLICIES, topics.NODES, topics.MODES, topics.HEARTBEATS)
+FACTS = (*topics.FACT_TOPICS, topics.CORRECTIONS)
 GROUP = "atp-sku"
 
 
@@ -68,6 +72,7 @@ class Case(msgspec.Struct):
     owner: Owner | None = None
     published: dict[str, Any] | None = None
     waiting: int = 0
+    truths: SkuTruth = msgspec.field(default_factory=SkuTruth)
 
 
 def run(sku: str, region: str, options: Options, out: IO[str]) -> None:
@@ -89,6 +94,7 @@ def explain(sku: str, region: str, case: Case) -> dict[str, Any]:
         event_id = _event_id(record.value) if isinstance(fact, Refusal) else ""
         ledger.take(record.topic, record.at, record.key, fact, event_id)
     ledger.close()
+    hold_against(sku, case.truths, Desk(Books.in_memory(), ledger.state, case.world, case.horizons, case.now_ms))
     situation = _situation(sku, region, ledger, case)
     reckoning = availability(situation)
     here = {node.node for node, _ in situation.nodes}
@@ -98,6 +104,7 @@ def explain(sku: str, region: str, case: Case) -> dict[str, Any]:
         "region": region,
         "now": rfc3339(case.now_ms),
         "figures": figures(situation, reckoning),
+        "truths": drifts(situation, case.truths, ledger.state),
         "facts": [msgspec.to_builtins(fact) for fact in behind],
     }
     return found | (_compared(reckoning, case) if case.owner is not None else {})
@@ -153,14 +160,14 @@ def _from_file(sku: str, options: Options) -> Case:
         load_policies(options.policy, world)
     if options.nodes is not None:
         load_nodes(options.nodes, world)
-    take_controls(content, world)
-    now_ms = highest_recorded_ms(content) if options.now is None else instant_ms(options.now, "--now")
+    folded = fold_file(content, world, None if options.now is None else instant_ms(options.now, "--now"))
     records = [
         Record(line.topic, f"line {line.number}", line.key, line.value_bytes)
         for line in fact_lines(content)
-        if isinstance(line, FactLine) and line.topic in FACT_TYPES and _names(sku, line.key, line.value_bytes)
+        if isinstance(line, FactLine) and line.topic in FOLDED_TOPICS and _names(sku, line.key, line.value_bytes)
     ]
-    return Case(world, world.policies.horizons(), now_ms, records)
+    truths = folded.audit.books.truths.get((sku,)) if folded.audit is not None else None
+    return Case(world, folded.horizons, folded.now_ms, records, truths=truths or SkuTruth())
 
 
 def _names(sku: str, key: str | None, value: bytes | None) -> bool:
@@ -177,19 +184,28 @@ def _from_broker(sku: str, region: str, options: Options) -> Case:
     with clients.one_line(config.bootstrap), clients.consumer(config.admin(), group=GROUP) as reader:
         world = _world(reader, config)
         owner = Owner(partition_of(sku, config.partitions), config.partitions)
-        places = [(topic.name, owner.partition) for topic in topics.FACT_TOPICS]
+        places = [(topic.name, owner.partition) for topic in FACTS]
         read = [m for m in clients.read_whole(reader, places) if _text(m.key()) == sku]
         records = [
             Record(m.topic(), f"{m.partition()}:{m.offset()}", _text(m.key()), m.value()) for m in _merged(read)
         ]
         done = clients.committed(reader, places)
         waiting = sum(int(r.at.partition(":")[2]) >= done[r.topic, owner.partition] for r in records)
+        rows = _rows(sku, reader, owner)
         published = None
         for message in clients.read_whole(reader, [(topics.AVAILABILITY.name, owner.partition)]):
             if _text(message.key()) == f"{sku}|{region}":
                 published = message.value()
     now_ms = instant_ms(options.now, "--now") if options.now else _now_ms(config, world, records)
-    return Case(world, config.horizons, now_ms, records, owner, _raw(published), waiting)
+    truths = truths_of(sku, rows, world, config.horizons, now_ms)
+    return Case(world, config.horizons, now_ms, records, owner, _raw(published), waiting, truths)
+
+
+def _rows(sku: str, reader: Any, owner: Owner) -> list[SnapshotRow]:
+    """What snapshots say of the SKU."""
+    read = clients.read_whole(reader, [(topic, owner.partition) for topic in KINDS])
+    found = [decode_snapshot(m.topic(), m.value(), LATEST_NOW_MS) for m in read if _text(m.key()) == sku]
+    return [row for row in found if not isinstance(row, Refusal | SnapshotClosed)]
 
 
 def _merged(messages: list[Any]) -> list[Any]:
@@ -214,7 +230,7 @@ def _world(reader: Any, config: Settings) -> World:
         known = admin.partition_counts(admin.client(config.admin()), config.bootstrap)
     except admin.BrokerError as error:
         raise CommandError(str(error)) from None
-    missing = [t.name for t in (*topics.FACT_TOPICS, *CONTROL, topics.AVAILABILITY) if t.name not in known]
+    missing = [t.name for t in (*FACTS, *CONTROL, topics.AVAILABILITY) if t.name not in known]
     if missing:
         raise CommandError(f"broker {config.bootstrap}: topic {missing[0]} is missing; see `atp doctor`")
     world = World()

@@ -15,6 +15,7 @@ from atp.domain.times import iso_day
 FLAG_WORDS = {
     "AMBIGUOUS": "units too close to a count to be placed: {doubt}",
     "BACKFILL": "facts of the region were filled in afterwards",
+    "DRIFT": "the latest snapshots of the systems of record say otherwise",
     "LATE_CONFIRM": "a line was confirmed or extended after it had expired",
     "NEGATIVE": "a quantity of a node is below zero",
     "OVERDUE_RECEIPT": "a receipt past its date is counted in part",
@@ -50,6 +51,8 @@ def figures(situation: Situation, reckoning: Reckoning) -> dict[str, Any]:
             {"date": iso_day(today.ordinal + at), "supply": s, "demand": d, "projected": p, "atp": a}
             for at, (s, d, p, a) in enumerate(zip(fall.supply, fall.demand, fall.projected, fall.atp, strict=True))
         ],
+        "drifted_units": fall.drifted_units,
+        "over_units": fall.over_units,
         "atp": content.atp,
         "shortage": content.shortage,
         "channels": _channels(situation, reckoning),

@@ -18,6 +18,8 @@ def text(explained: dict[str, Any], *, every: bool) -> str:
     lines += [f"  ATP {found['atp']}, shortage {found['shortage']}, policy version {found['policy_version']}", ""]
     for part in (_today(found), _nodes(found), _supply(found), _buckets(found), _channels(found), _flags(found)):
         lines += [*part, ""]
+    if explained["truths"]:
+        lines += [*_truths(explained), ""]
     lines += [*_facts(explained["facts"], every), *_compared(explained)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -92,6 +94,19 @@ def _flags(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {flag}: {why}"
     if not found["flags"]:
         yield "  none"
+
+
+def _truths(explained: dict[str, Any]) -> Iterator[str]:
+    found = explained["figures"]
+    yield f"Systems of record: {found['drifted_units']} units drift, {found['over_units']} promised too many"
+    for truth in explained["truths"]:
+        agrees = f"{truth['units']} units drift" if truth["keys"] else "agrees"
+        yield f"  {truth['kind']} {truth['place']} by {truth['source']}, as of {truth['as_of']}: {agrees}"
+        for key in truth["keys"]:
+            parts = ", ".join(
+                f"{name} ours {key['ours'][name]}, theirs {key['theirs'][name]}" for name in key["ours"]
+            )
+            yield f"    {key['line'] + ': ' if key['line'] else ''}{parts}"
 
 
 def _facts(facts: list[dict[str, Any]], every: bool) -> Iterator[str]:

@@ -85,6 +85,8 @@ def test_a_drift_is_listed_decided_on_and_corrected(bootstrap: str) -> None:
     assert said(bootstrap, "exceptions", "list", "--region", "de")["exceptions"] == []
     assert said(bootstrap, "exceptions", "list", "--min-age", "60")["exceptions"] == []
 
+    explained = until(lambda found: found["differs"] == {}, lambda: said(bootstrap, "explain", "S", "uk"))
+    assert explained["figures"]["over_units"] == 12
     approved = atp("exceptions", "approve", first["exception_id"], "--reason", "seen", "--bootstrap", bootstrap)
     assert approved.returncode == 0, approved.stderr
     assert " is A" in approved.stdout  # APPROVED, or APPLIED already

@@ -232,3 +232,22 @@ def test_a_file_without_snapshots_is_not_called_verified(tmp_path: Path) -> None
     assert run.returncode == 1
     assert is_one_line(run)
     assert "no snapshot was compared" in run.stderr
+
+
+def test_explain_shows_the_drift_and_the_corrections_behind_a_number(tmp_path: Path) -> None:
+    """What the warehouse said beside what we had; a correction is a fact among the others."""
+    records = [*FACTS, *snapshot("wms", [stock_row(12)])]
+    path = write_lines(tmp_path / "f.jsonl", records)
+    found = json.loads(atp("explain", "S", "uk", "--facts", str(path), "--json").stdout)
+    assert (found["figures"]["drifted_units"], found["figures"]["over_units"]) == (8, 8)
+    [truth] = found["truths"]
+    assert (truth["place"], truth["keys"]) == (
+        "n1",
+        [{"line": None, "ours": {"sellable": 20}, "theirs": {"sellable": 12}}],
+    )
+    text = atp("explain", "S", "uk", "--facts", str(path)).stdout
+    assert "stock n1 by wms, as of 2026-01-05T12:00:00.000Z: 8 units drift" in text
+    path = write_lines(tmp_path / "g.jsonl", [*records, correction(12)])
+    found = json.loads(atp("explain", "S", "uk", "--facts", str(path), "--json").stdout)
+    assert found["figures"]["drifted_units"] == 0
+    assert ("correction|x-1", "BASELINE") in [(fact["event_id"], fact["status"]) for fact in found["facts"]]
