@@ -7,6 +7,7 @@ on the way; the time is the one of the history's last recorded fact, so that the
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +16,12 @@ import agents.damages
 import agents.intake
 import agents.lags
 import agents.receipts
+import agents.reconciliation
 import agents.reservations
 import agents.stock
 from atp import topics
 from atp.app import lane
+from atp.domain.freshness import Sightings
 from atp.domain.lags import Lags
 from atp.domain.record import comparable
 from atp.lane.batch import Batch
@@ -37,9 +40,11 @@ STAGES = [
     agents.damages,
     agents.stock,
     agents.reservations,
+    agents.reconciliation,
     agents.lags,
     agents.availability,
 ]
+CONTROLLED: list[Any] = [agents.intake, agents.reconciliation, agents.lags, agents.availability]
 CONTROLS = (topics.POLICIES, topics.NODES, topics.MODES, topics.HEARTBEATS)
 
 
@@ -55,6 +60,7 @@ class Product:
         self._agent_raises = agent_raises
         self._control = control = ControlWorld()
         self._measured: dict[int, Lags] = {}
+        self._sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
         watchers = (control.watch_policies, control.watch_nodes, control.watch_modes, control.watch_heartbeats)
         for topic, watch in zip(CONTROLS, watchers, strict=True):
             views.add(topic.name, sweeps=topic is not topics.HEARTBEATS).on_change(watch)
@@ -62,9 +68,9 @@ class Product:
     async def run(self, stage: str, batch: Batch) -> None:
         """Let the agent of the stage handle the batch, as its channel would."""
         batch.enter_stage(stage)
-        agents.availability.control = agents.lags.control = (
-            self._control
-        )  # each process has its own; a stage never waits in between
+        for module in CONTROLLED:  # each process has its own; a stage never waits in between
+            module.control = self._control
+        agents.lags.measured, agents.reconciliation.sightings = self._measured, self._sightings
         agent = getattr(STAGES[self.stages.index(stage)], stage)
         await agent.fun(self._one(stage, batch))
         batch.check()
@@ -112,7 +118,8 @@ class RetailSimulation(Simulation):
     domain = Product
     inputs = lane.world.inputs
     controls = tuple(topic.name for topic in CONTROLS)
-    output = topics.AVAILABILITY.name
+    # what else agents write to, corrections, is an input too
+    outputs = (topics.AVAILABILITY.name, topics.REGION_PARTIALS.name, topics.EXCEPTIONS.name)
 
     def make_upstream(self) -> History:
         """Lines of a random history, shuffled and with duplicates."""

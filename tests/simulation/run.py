@@ -47,7 +47,7 @@ class Simulation:
     domain: Any = Toy
     inputs: list[str] = INPUTS
     controls: tuple[str, ...] = (CONTROL,)
-    output = OUTPUT
+    outputs: tuple[str, ...] = (OUTPUT,)
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -84,7 +84,7 @@ class Simulation:
 
     def _broker(self) -> MemoryBroker:
         broker = MemoryBroker()
-        for topic in (*self.inputs, self.output, LETTERS, CHANGELOG):
+        for topic in (*self.inputs, *self.outputs, LETTERS, CHANGELOG):
             broker.create(topic, self.settings.partitions)
         for topic in self.controls:
             broker.create(topic, 1)
