@@ -95,7 +95,7 @@ class PartialError(ValueError):
 def parse_partial(document: Any) -> Partial:
     """A validated partial, or PartialError."""
     try:
-        found: Partial = msgspec.convert(document, Partial)
+        found: Partial = msgspec.convert(document, Partial, str_keys=True)
         return found
     except msgspec.ValidationError as error:
         raise PartialError(explain_invalid(document, error)) from None

@@ -7,7 +7,7 @@ import msgspec
 from atp.domain.arrivals import Arrivals
 from atp.domain.balances import SourceArrivals, balance
 from atp.domain.freshness import Heartbeat
-from atp.domain.partials import Partial, SourceCounted, SourceNumbered, parse_partial
+from atp.domain.partials import LagMeasured, Partial, SourceCounted, SourceNumbered, parse_partial
 from atp.domain.times import HOUR_MS, MINUTE_MS, from_ms, rfc3339
 
 T0 = 480_000 * HOUR_MS
@@ -57,6 +57,7 @@ def test_a_gap_is_told_after_the_grace() -> None:
 def test_partials_come_back_from_the_wire_as_they_were() -> None:
     """Bitmaps too, which JSON carries as text."""
     numbered = SourceNumbered(source="wms", region="uk", partition=0, first_seq=1024, seen=b"\x05\xff\x00\x81")
-    found: list[Partial] = [numbered, counted(2, 9)]
+    lags = {"source": "wms", "region": "uk", "partition": 0, "measured_ms": T0, "facts": 3, "in_time": 2}
+    found: list[Partial] = [numbered, counted(2, 9), LagMeasured(**lags, sketch={230: 2, 411: 1})]
     for partial in found:
         assert parse_partial(msgspec.json.decode(msgspec.json.encode(partial))) == partial
