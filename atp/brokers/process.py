@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ LOOPBACK = "127.0.0.1"
 # Below Linux' ephemeral range: a port stays free for its broker while that one is down for a restart.
 PORTS = range(15_000, 32_000)
 _PR_SET_PDEATHSIG = 1
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class BrokerStartError(RuntimeError):
@@ -64,7 +66,7 @@ def ended_by_signal() -> Iterator[None]:
         told = True
         raise KeyboardInterrupt
 
-    before = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, interrupt) for signum in _ENDING}
     try:
         yield
     except Exception:
@@ -74,6 +76,23 @@ def ended_by_signal() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def held_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until the block ends: Python swallows what is raised while a process forks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {signum: signal.signal(signum, lambda got, _frame: came.append(got)) for signum in _ENDING}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 class Child:
@@ -87,16 +106,21 @@ class Child:
         self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, stdin: bool = False
     ) -> None:
         self.log = log
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=None if env is None else {**os.environ, **env},
-                start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()),
-            )
+        try:
+            with log.open("ab") as output, held_signals():
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=None if env is None else {**os.environ, **env},
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent(os.getpid()),
+                )
+        except KeyboardInterrupt:  # nobody knows it yet
+            if hasattr(self, "process"):
+                self.kill()
+            raise
 
     @property
     def pid(self) -> int:
