@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from atp.app import app
+from atp.domain.refusals import CONTRADICTIONS
 from atp.lane import DeadLetter
 from atp.metrics import DEAD_LETTERS as REFUSED
+from atp.metrics import IMPOSSIBLE_TRANSITIONS
 from atp.topics import DEAD_LETTERS
 
 decode = msgspec.json.Decoder(DeadLetter).decode
@@ -20,3 +22,5 @@ async def dead_letters(letters: Any) -> None:
     async for value in letters:
         letter = decode(value)
         REFUSED.labels(letter.topic, letter.reason).inc()
+        if letter.reason in CONTRADICTIONS:
+            IMPOSSIBLE_TRANSITIONS.labels(letter.topic, letter.reason).inc()

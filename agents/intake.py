@@ -15,12 +15,15 @@ from atp.domain.refusals import Reason, Refusal
 from atp.domain.routing import places_of, stages_of
 from atp.domain.times import to_ms
 from atp.domain.totals import Tally, report
+from atp.fact_tally import FactTally
 from atp.trace import context
 from tables.intake import heads, marks
 from tables.totals import totals
 
 CAME_ALL_THE_SAME = frozenset({Reason.TOO_OLD, Reason.FUTURE})
 MEASURED = 64  # of a batch, so many facts at least are looked at for their lag, if it has them
+
+signals = FactTally()  # for those who watch; `Tally` is what is held against the sources
 
 
 @app.agent(lane.stage("intake"), concurrency=1)
@@ -41,6 +44,7 @@ async def intake(batches: Any) -> None:
             tally.settle(totals)
             if batch.is_tick:
                 tell_totals(batch)
+            signals.tell()
 
 
 def judge(batch: Any, record: Any, tally: Tally) -> Admitted | Refusal | None:
@@ -52,6 +56,7 @@ def judge(batch: Any, record: Any, tally: Tally) -> Admitted | Refusal | None:
     if misplacement is not None:
         return misplacement
     admitted = admit(fact, heads, marks, config.horizons, batch.now_ms)
+    signals.count(record.topic, fact, admitted, control.world.nodes)
     if isinstance(admitted, Refusal):
         if admitted.reason in CAME_ALL_THE_SAME:
             tally.take(fact, record.topic, region_of(fact), to_ms(fact.recorded_at))

@@ -194,6 +194,22 @@ def dead_letters_replay(
 
 
 @app.command()
+def replay(
+    since: Annotated[str, typer.Option(help="RFC 3339 instant: facts recorded from here.")],
+    until: Annotated[str, typer.Option(help="RFC 3339 instant: facts recorded before this.")],
+    source: Annotated[str | None, typer.Option(help="Facts of this source only.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the facts, send nothing.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send the facts of a span again, unchanged; report what that changed. Nothing should: else exit code 1."""
+    from atp.commands import fact_replay as command
+
+    environment(ATP_BOOTSTRAP=bootstrap)
+    command.run(command.Span.of(since, until, source), dry_run, as_json, sys.stdout)
+
+
+@app.command()
 def explain(
     sku: Annotated[str, typer.Argument(metavar="SKU")],
     region: Annotated[str, typer.Argument(metavar="REGION")],
@@ -275,12 +291,17 @@ app.add_typer(modes, name="modes")
 
 
 @modes.command("list")
-def modes_list(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+def modes_list(
+    region: Annotated[str | None, typer.Option(help="This region only.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 1 when a channel is not CONFIDENT.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
     """Every mode that is not CONFIDENT, or was not: kind of degradation, causes, since when, why."""
     from atp.commands import modes as command
 
     environment(ATP_BOOTSTRAP=bootstrap)
-    command.list_modes(as_json, sys.stdout)
+    command.list_modes(as_json, sys.stdout, region, check)
 
 
 @modes.command("set")
@@ -332,6 +353,9 @@ def route_compare(
     mart: Annotated[Path | None, typer.Option(help="The legacy mart, CSV or Parquet; else ATP_LEGACY_MART.")] = None,
     region: Annotated[str | None, typer.Option(help="This region only.")] = None,
     channel: Annotated[str | None, typer.Option(help="This channel only.")] = None,
+    at_least: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Exit code 1 when fewer percent of the keys agree.")
+    ] = None,
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
@@ -339,7 +363,7 @@ def route_compare(
     from atp.commands import route as command
 
     environment(ATP_BOOTSTRAP=bootstrap)
-    command.compare(mart, region, channel, as_json, sys.stdout)
+    command.compare(mart, region, channel, as_json, sys.stdout, at_least)
 
 
 @app.command()

@@ -41,6 +41,18 @@ FRESHNESS_BUDGET = Scraped(
 DEAD_LETTERS = Counter(
     "atp_dead_letters", "Records refused, by the topic they came from and the reason code.", ["topic", "reason"]
 )
+IMPOSSIBLE_TRANSITIONS = Counter(
+    "atp_impossible_transitions",
+    "Facts that contradict themselves, their document or an earlier fact, by topic and reason code.",
+    ["topic", "reason"],
+)
+FACTS = Counter("atp_facts", "Decodable facts: new, duplicate or refused.", ["topic", "outcome"])
+BACKFILLED_FACTS = Counter(
+    "atp_backfilled_facts", "Of them, those that a source calls a back-fill.", ["topic", "outcome"]
+)
+STRANGE_FACTS = Counter(
+    "atp_facts_without_reference", "Of them, those of a node that the reference lacks.", ["topic"]
+)
 SOURCE_SILENCE_SECONDS = Scraped(
     "atp_source_silence_seconds", "gauge", "Age of a source's watermark (s).", ("source", "region")
 )
@@ -56,6 +68,7 @@ TASK_STATE = Scraped("atp_task_state", "gauge", "1 for the state of a task.", ("
 PARTITIONS = Scraped("atp_partitions", "gauge", "Partitions that some worker must serve.", ("lane",))
 TASK_LAG = Scraped("atp_task_lag_records", "gauge", "Records not worked off.", ("lane", "partition", "topic"))
 COMMIT_AGE = Scraped("atp_task_last_commit_seconds", "gauge", "Since the last commit (s).", ("lane", "partition"))
+STORE_FREE = Scraped("atp_store_free_share", "gauge", "Free share of the disk of the local stores, 0 to 1.")
 RESTORE_ETA = Scraped("atp_task_restore_eta_seconds", "gauge", "Until state is restored (s).", ("lane", "partition"))
 RESTORED = Scraped("atp_task_restored_records", "gauge", "Records restored by this task.", ("lane", "partition"))
 TASK_COUNTERS = {

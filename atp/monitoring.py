@@ -13,7 +13,7 @@ from atp.metrics import Scraped
 
 ALERTS_FILE, DASHBOARD_FILE = "docker/prometheus/alerts.yaml", "docker/grafana/atp.json"
 POLICY = Policy()
-CONFLICTS = "QUANTITY_MISMATCH|DOCUMENT_CHANGED|VERSION_CONFLICT|EVENT_CONFLICT"
+REFERENCED_SHARE = 0.999  # of facts; the accuracy that is promised
 
 
 class Alert(NamedTuple):
@@ -38,21 +38,32 @@ def burn(windows: tuple[str, str], factor: float) -> str:
 
 
 ALERTS = (
-    Alert("AtpFreshnessBurnFast", burn(("1h", "5m"), 14.4), "0s", "page", "source-silent",
+    Alert("AtpFreshnessBurnFast", burn(("1h", "5m"), 14.4), "0s", "page", "delayed-but-safe",
           "{{ $labels.region }} burns its freshness budget 14.4 times too fast"),
-    Alert("AtpFreshnessBurn", burn(("6h", "30m"), 6), "0s", "page", "source-silent",
+    Alert("AtpFreshnessBurn", burn(("6h", "30m"), 6), "0s", "page", "delayed-but-safe",
           "{{ $labels.region }} burns its freshness budget 6 times too fast"),
-    Alert("AtpFreshnessBurnSlow", burn(("3d", "2h"), 1), "0s", "ticket", "source-silent",
+    Alert("AtpFreshnessBurnSlow", burn(("3d", "2h"), 1), "0s", "ticket", "delayed-but-safe",
           "{{ $labels.region }} will have used up its freshness budget"),
     Alert("AtpSourceSilent", f"atp_source_silence_seconds > {POLICY.heartbeat_timeout_s}", "1m", "page",
           "source-silent", "{{ $labels.source }} has sent no heartbeat for {{ $labels.region }}"),
     Alert("AtpPublishLagHigh",
           "histogram_quantile(0.95, sum by (le) (rate(atp_publish_lag_seconds_bucket[10m])))"
-          f" > {POLICY.freshness_target_s}", "5m", "page", "worker-lost",
+          f" > {POLICY.freshness_target_s}", "5m", "page", "delayed-but-safe",
           "5 % of changed records are published later than the freshness target"),
+    Alert("AtpChannelHeld", 'max by (region, channel) (atp_mode_cause{cause="OPERATOR"}) == 1', "8h", "ticket",
+          "channel-suspended", "{{ $labels.channel }} in {{ $labels.region }} is held by an operator's word"),
     Alert("AtpImpossibleTransitions",
-          f'sum by (topic) (increase(atp_dead_letters_total{{reason=~"{CONFLICTS}"}}[15m])) > 0', "0s", "ticket",
+          "sum by (topic) (increase(atp_impossible_transitions_total[15m])) > 0", "0s", "ticket",
           "dead-letters", "facts of {{ $labels.topic }} contradict themselves or earlier ones"),
+    Alert("AtpBackfillStorm",
+          "sum by (topic) (rate(atp_backfilled_facts_total[10m])) > 0.5 * sum by (topic) (rate(atp_facts_total[10m]))"
+          " and sum by (topic) (rate(atp_backfilled_facts_total[10m])) > 10", "5m", "ticket", "backfill-storm",
+          "most facts of {{ $labels.topic }} are sent again or late"),
+    Alert("AtpReferenceMissing",
+          "sum by (topic) (rate(atp_facts_without_reference_total[15m]))"
+          " / sum by (topic) (rate(atp_facts_total[15m]))"
+          f" > {round(1 - REFERENCED_SHARE, 4)}", "10m", "ticket", "control-document-refused",
+          "facts of {{ $labels.topic }} name nodes that the reference does not have"),
     Alert("AtpDeadLetters", "sum by (topic, reason) (increase(atp_dead_letters_total[15m])) > 10", "0s", "ticket",
           "dead-letters", "records of {{ $labels.topic }} are refused: {{ $labels.reason }}"),
     Alert("AtpControlDocumentRefused", "max by (topic) (atp_control_documents_refused) > 0", "1m", "page",
@@ -65,6 +76,8 @@ ALERTS = (
           "max by (lane) (atp_partitions) >"
           ' count by (lane) (count by (lane, partition) (atp_task_state{state="RUNNING"})) or absent(atp_partitions)',
           "2m", "page", "worker-lost", "partitions of {{ $labels.lane }} are served by nobody"),
+    Alert("AtpStoreAlmostFull", "min by (instance) (atp_store_free_share) < 0.1", "5m", "page", "disk-full",
+          "the disk of the stores of {{ $labels.instance }} is almost full"),
     Alert("AtpRestoreRunning", 'max by (lane, partition) (atp_task_state{state="RESTORING"}) == 1', "10m", "ticket",
           "worker-lost", "{{ $labels.lane }}/{{ $labels.partition }} still restores its state"),
 )  # fmt: skip

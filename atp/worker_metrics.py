@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -45,6 +46,9 @@ def samples(now_ms: int) -> Iterator[Sample]:
 
 def task_samples() -> Iterator[Sample]:
     """State, lag, restore and totals of every task."""
+    if config.data_dir.exists():
+        disk = psutil.disk_usage(str(config.data_dir))
+        yield metrics.STORE_FREE, (), disk.free / disk.total
     for name, lane in lanes.items():
         yield metrics.PARTITIONS, (name,), lane.settings.partitions
         for task in lane.status():

@@ -27,7 +27,7 @@ from atp.lane.spread import BUCKET_ROWS
 from atp.settings import Settings, is_secret
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/settings.md", "docs/architecture.md")
+PAGES = ("README.md", "docs/settings.md", "docs/architecture.md", "runbooks/README.md")
 BLOCK = re.compile(r"(?P<head><!-- generated: (?P<name>\w+) -->\n).*?(?P<foot><!-- end: (?P=name) -->)", re.DOTALL)
 
 # The commands of the wire contract's command line; those that the program does not have are named as missing.
@@ -224,11 +224,32 @@ def tables_table() -> str:
     )  # fmt: skip
 
 
+def alerts_table() -> str:
+    """Every runbook with the alerts that lead to it, and those that it names beside them."""
+    rows = []
+    for path in sorted((ROOT / "runbooks").glob("*.md")):
+        title, *_ = path.read_text().splitlines()
+        if path.stem != "README":
+            shown = sorted(alert.name for alert in monitoring.ALERTS if alert.runbook == path.stem)
+            seen = [name for name in named_alerts(path.read_text()) if name not in shown]
+            named = title.removeprefix("# ")
+            cells = [f"`{name}`" for name in shown] + [f"`{name}` (see too)" for name in seen]
+            rows.append([f"[{named[0].lower()}{named[1:]}]({path.name})", ", ".join(cells) or "none"])
+    return markdown(["page", "alerts"], rows)
+
+
+def named_alerts(page: str) -> list[str]:
+    """The alerts that a runbook page names at its top."""
+    head = re.search(r"^Alerts: (.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    return re.findall(r"`(Atp\w+)`", head[1]) if head else []
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "topics": topics_table,
     "commands": commands_table,
     "settings": settings_table,
     "tables": tables_table,
+    "alerts": alerts_table,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,12 +88,13 @@ def committed(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
     return {(tp.topic, tp.partition): max(-1, tp.offset) for tp in found}
 
 
-def read_whole(reader: Consumer, places: Iterable[Place]) -> Iterator[Any]:
-    """Every message of some partitions, up to the end that they have now."""
-    left = {place for place, (start, end) in bounds(reader, places).items() if end > start}
+def read_whole(reader: Consumer, places: Iterable[Place], since: Mapping[Place, int] | None = None) -> Iterator[Any]:
+    """Every message of some partitions, up to the end that they have now; `since`: from these offsets on."""
+    begin = since or {}
+    left = {place for place, (start, end) in bounds(reader, places).items() if end > max(start, begin.get(place, 0))}
     if not left:
         return
-    reader.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
+    reader.assign([TopicPartition(*place, begin.get(place, OFFSET_BEGINNING)) for place in left])
     while left:
         for message in reader.consume(READ_AT_ONCE, timeout=0.2):
             error = message.error()

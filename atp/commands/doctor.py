@@ -17,6 +17,7 @@ from atp.commands.errors import CommandError
 from atp.commands.files import FactLine
 from atp.commands.lines import Outgoing, judge
 from atp.commands.worker import checked_settings
+from atp.domain.modes import ModeError, parse_mode
 from atp.settings import Settings
 
 GROUP = "atp-sku"
@@ -120,15 +121,29 @@ def _control(config: Settings) -> str:
         if value is None:
             continue
         counts[topic] += 1
-        found = judge(FactLine(topic, msgspec.Raw(value), key), config.horizons)
-        if not isinstance(found, Outgoing):
-            wrong.append(f"{topic} key {key!r}: {found.message}")
+        problem = _mode_problem(value) if topic == topics.MODES.name else _problem(topic, key, value, config)
+        if problem:
+            wrong.append(f"{topic} key {key!r}: {problem}")
     if wrong:
         more = f" (and {len(wrong) - SHOWN} more)" if len(wrong) > SHOWN else ""
         raise CommandError("; ".join(wrong[:SHOWN]) + more)
     if not counts[topics.NODES.name]:
         raise CommandError(f"{topics.NODES.name} holds no node: no stock can be given to a region")
     return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _problem(topic: str, key: str, value: bytes, config: Settings) -> str:
+    found = judge(FactLine(topic, msgspec.Raw(value), key), config.horizons)
+    return "" if isinstance(found, Outgoing) else found.message
+
+
+def _mode_problem(value: bytes) -> str:
+    """A mode is a worker's own: nobody publishes one, so `judge` knows none."""
+    try:
+        parse_mode(msgspec.json.decode(value))
+    except (ModeError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        return str(error)
+    return ""
 
 
 def _present(config: Settings) -> list[Any]:

@@ -11,7 +11,7 @@ import msgspec
 
 from atp import topics
 from atp.commands import clients
-from atp.commands.errors import WrongUseError
+from atp.commands.errors import CommandError, WrongUseError
 from atp.commands.lines import Outgoing
 from atp.commands.publish import produce
 from atp.commands.worker import checked_settings
@@ -22,14 +22,18 @@ ANSWER_S, LOOK_S = 10.0, 0.2
 HOURS = 24
 
 
-def list_modes(as_json: bool, out: IO[str]) -> None:
-    """Print every mode that was ever set; all others are CONFIDENT."""
-    rows = list(clients.documents(checked_settings().admin(), topics.MODES.name).values())
+def list_modes(as_json: bool, out: IO[str], region: str | None = None, check: bool = False) -> None:
+    """Print every mode that was ever set; all others are CONFIDENT. `check`: raise when one is not."""
+    found = clients.documents(checked_settings().admin(), topics.MODES.name).values()
+    rows = [row for row in found if region in (None, row["region"])]
     if as_json:
         out.write(msgspec.json.encode({"modes": rows}).decode() + "\n")
-        return
-    out.writelines(in_words(row) + "\n" for row in rows)
-    out.write("others: CONFIDENT\n")
+    else:
+        out.writelines(in_words(row) + "\n" for row in rows)
+        out.write("others: CONFIDENT\n")
+    careful = [row for row in rows if row["mode"] != Mode.CONFIDENT]
+    if check and careful:
+        raise CommandError(f"{len(careful)} channels are not CONFIDENT, the first: {in_words(careful[0])}")
 
 
 def in_words(row: dict[str, Any]) -> str:

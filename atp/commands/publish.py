@@ -43,15 +43,23 @@ def run(facts: Path, options: Options, out: IO[bytes], err: IO[bytes]) -> None:
     out.write(report(good, wrong, options))
 
 
-def produce(lines: list[Outgoing], config: Settings) -> None:
-    """Return once the broker has every record; one that it did not take is an error."""
+def produce(lines: list[Outgoing], config: Settings) -> dict[clients.Place, int]:
+    """Return once the broker has every record, with the offset after the last one of each partition.
+
+    Raises:
+        CommandError: the broker did not take a record.
+    """
     with clients.one_line(config.bootstrap):
         _check_topics(lines, config)
         failed: list[str] = []
+        ends: dict[clients.Place, int] = {}
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 failed.append(f"{message.topic()} key {message.key()!r}: {error.str()}")
+                return
+            place = (message.topic(), message.partition())
+            ends[place] = max(ends.get(place, 0), message.offset() + 1)
 
         producer = clients.make_producer(config.admin(), on_delivery=delivered)
         for line in lines:
@@ -60,6 +68,7 @@ def produce(lines: list[Outgoing], config: Settings) -> None:
     if failed or left:
         first = failed[0] if failed else f"no answer within {FLUSH_S:.0f} s"
         raise CommandError(f"{len(failed) + left} of {len(lines)} records were not delivered: {first}")
+    return ends
 
 
 def _send(producer: Producer, line: Outgoing) -> None:

@@ -58,8 +58,15 @@ def send_route(route: Route, config: Settings) -> None:
     produce([Outgoing(topics.ROUTES.name, key, value, None, 1)], config)
 
 
-def compare(mart: Path | None, region: str | None, channel: str | None, as_json: bool, out: IO[str]) -> None:
-    """Print agreement, over and under per (region, channel)."""
+def compare(
+    mart: Path | None,
+    region: str | None,
+    channel: str | None,
+    as_json: bool,
+    out: IO[str],
+    at_least: float | None = None,
+) -> None:
+    """Print agreement, over and under per (region, channel). `at_least`: percent of the keys that must agree."""
     config = checked_settings()
     path = mart or config.legacy_mart
     if path is None:
@@ -78,6 +85,17 @@ def compare(mart: Path | None, region: str | None, channel: str | None, as_json:
         out.write(msgspec.json.encode({"comparisons": said}).decode() + "\n")
     else:
         out.writelines(_line(one) for one in found)
+    if at_least is not None:
+        _insist(found, at_least)
+
+
+def _insist(found: list[Comparison], percent: float) -> None:
+    """Raise when mart and product agree on too few keys, or on none that could be compared."""
+    if not found:
+        raise CommandError("neither mart nor product knows a key of this region and channel")
+    for one in found:
+        if one.agreement is None or 100 * one.agreement < percent:
+            raise CommandError(f"less than {percent:g} % agree: {_line(one).strip()}")
 
 
 def product_units(client: Client) -> dict[MartKey, int]:

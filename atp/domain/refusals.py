@@ -25,6 +25,12 @@ class Reason(StrEnum):
     DECISION_TOO_LATE = "DECISION_TOO_LATE"  # a decision on an exception that waits for none
 
 
+# The fact contradicts itself, its document or an earlier fact: a transition that cannot have been.
+CONTRADICTIONS = frozenset({
+    Reason.QUANTITY_MISMATCH, Reason.DOCUMENT_CHANGED, Reason.VERSION_CONFLICT, Reason.EVENT_CONFLICT,
+})  # fmt: skip
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A refused fact: a reason code and a sentence naming the field, its value and what is allowed."""
 

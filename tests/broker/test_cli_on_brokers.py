@@ -152,7 +152,7 @@ def test_doctor_sees_wrong_partitions(embedded: str) -> None:
 
 
 def test_doctor_reads_the_control_documents(embedded: str) -> None:
-    """A policy that no worker takes, and a node reference without nodes, are problems by name."""
+    """A policy or mode that no worker takes, and a node reference without nodes, are problems by name."""
     config = create_topics(embedded)
     empty = checks(atp("doctor", "--bootstrap", embedded, "--json"))
     assert empty["control documents"] == (
@@ -161,9 +161,13 @@ def test_doctor_reads_the_control_documents(embedded: str) -> None:
     )
     producer = Producer(config)
     producer.produce("atp.policies.v1", b'{"scope": "default", "horizon_days": 0}', b"default")
+    producer.produce("atp.modes.v1", b'{"region": "uk", "channel": "web", "mode": "SUSPENDED"}', b"uk|web")
+    producer.produce("atp.modes.v1", b'{"region": "uk", "channel": "app", "mode": "CAREFUL"}', b"uk|app")
     producer.flush(10)
     wrong = checks(atp("doctor", "--bootstrap", embedded, "--json"))
     assert not wrong["control documents"][0]
+    assert "uk|web" not in wrong["control documents"][1]
+    assert "atp.modes.v1 key 'uk|app': mode = 'CAREFUL'" in wrong["control documents"][1]
     assert "atp.policies.v1 key 'default': horizon_days = 0" in wrong["control documents"][1]
     assert wrong["transactions"] == (True, "the broker has no transactions: a worker runs at least once")
 

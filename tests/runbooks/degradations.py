@@ -22,13 +22,20 @@ SKU, REGION = "S", "uk"
 SERVED = "atp status && atp doctor"
 STORE_SIZE = "24m"  # what two empty stores need, and little more
 STORE_GROWN = "256m"
+FLOOD_LIMIT = 50  # refusals a minute
+HOUR_MS = 3_600_000
 
 
 class Degradation(NamedTuple):
-    """How a degradation is made. `kafka`: it needs what the embedded broker does not have."""
+    """How a degradation is made.
+
+    `kafka`: it needs what the embedded broker does not have. `shared`: it stays within its own region or SKU, so that
+    it is made on a product that serves several pages.
+    """
 
     make: Callable[[Product], Words]
     kafka: bool = False
+    shared: bool = False
 
 
 def healthy(product: Product, **settings: str) -> None:
@@ -63,53 +70,134 @@ def broker_down(product: Product) -> Words:
     return {"BROKER": "broker-1", "WORKER": "worker-1"}
 
 
+def region(product: Product, name: str, units: int = 50) -> Words:
+    """A region of its own on a shared product: a node, and a SKU with a count."""
+    sku = f"S-{name}"
+    product.publish(
+        keyed(node(f"n-{name}", name)), about(sku, count(f"c-{name}", "10:00:00.000", units, f"n-{name}"))
+    )
+    product.await_good(f"""atp explain {sku} {name} --json | grep -q '"differs":{{}}'""")
+    return {"SKU": sku, "REGION": name}
+
+
+def about(sku: str, line: Line) -> Line:
+    """A fact about another SKU."""
+    return {**line, "key": sku, "value": {**line["value"], "sku": sku}}
+
+
+def scoped(name: str, **fields: object) -> Line:
+    """A policy of one region."""
+    return keyed(policy(scope=f"region:{name}", **fields))
+
+
+def beat(source: str, name: str, watermark: str) -> Line:
+    """A heartbeat."""
+    value = {"type": "source.alive", "source": source, "region": name, "watermark": watermark}
+    return {"topic": "sources.heartbeats.v1", "key": f"{source}|{name}", "value": value}
+
+
 def task_failed(product: Product) -> Words:
     """A source writes nonsense faster than the limit allows."""
-    healthy(product, ATP_DEAD_LETTERS_PER_MINUTE="50")
-    nonsense = [{"topic": "inventory.stock.v1", "key": SKU, "value": "nonsense"} for _ in range(30)]
-    product.publish(*nonsense)
-    # in two turns: what one turn alone holds beyond the limit would fail it again
-    product.await_good("""atp dead-letters list --json | grep -q '"letters":30'""")
-    product.publish(*nonsense)
-    product.await_good("! atp status")
+    flood(product, {"topic": "inventory.stock.v1", "key": SKU, "value": "nonsense"}, "UNDECODABLE")
     return {"LANE": "sku", "PARTITION": product.partition(SKU)}
+
+
+def flood(product: Product, line: Line, reason: str) -> None:
+    """So many refused records that a task stops. In two turns: one alone beyond the limit would fail it again."""
+    part = [line] * (FLOOD_LIMIT * 3 // 5)
+    product.publish(*part)
+    product.await_good(f"""atp dead-letters list --reason {reason} --json | grep -q '"letters":{len(part)}'""")
+    product.publish(*part)
+    product.await_good("! atp status")
+
+
+def backfill_storm(product: Product) -> Words:
+    """A region sends a week again: facts known already, one that was missed, and many beyond the journal."""
+    words = region(product, "stormy")
+    at = "n-stormy"
+    known = about(words["SKU"], count("c-stormy", "10:00:00.000", 50, at))
+    missed = about(words["SKU"], adjusted("missed", "11:00:00.000", 7, at))
+    for line in (known, missed):
+        line["value"]["backfill"] = True
+    product.publish(*[known] * 500, missed)
+    old = about(words["SKU"], count("old", "10:00:00.000", 3, at))
+    for name in ("occurred_at", "recorded_at", "as_of"):
+        old["value"][name] = "2025-12-29T10:00:00Z"
+    product.words["source_stop"] = lambda _name: None  # the flood is over by itself
+    flood(product, old, "TOO_OLD")
+    return {**words, "SOURCE": "wms", "LANE": "sku", "PARTITION": product.partition(words["SKU"]), "SELLABLE": "57"}
+
+
+def replay(product: Product) -> Words:
+    """A source has lost a part of its day: the export of the whole day holds it."""
+    words = region(product, "replayed")
+    day = [about(words["SKU"], adjusted(f"r{n}", f"11:0{n}:00.000", 1, "n-replayed")) for n in range(6)]
+    product.publish(*day[:4])
+    export = write_lines(product.folder / "export.jsonl", list(day))
+    return {**words, "FACTS": str(export), "SELLABLE": "56", "SINCE": "2026-01-05T11:00:00Z",
+            "UNTIL": "2026-01-05T12:00:00Z"}  # fmt: skip
+
+
+def regional_cutover(product: Product) -> Words:
+    """A region whose mart is still asked, though the product agrees with it."""
+    words = region(product, "southern")
+    mart = product.folder / "mart.csv"
+    mart.write_text(f"sku,region,channel,sellable,as_of\n{words['SKU']},southern,web,50,2026-01-05\n")
+    product.settings["ATP_LEGACY_MART"] = str(mart)
+    product.closing.append(lambda: product.settings.pop("ATP_LEGACY_MART"))
+    return {**words, "CHANNEL": "web", "MART": str(mart), "WHY": "agreed with the channel"}
+
+
+def channel_suspended(product: Product) -> Words:
+    """A channel that somebody suspended and forgot."""
+    words = {**region(product, "halted"), "CHANNEL": "web"}
+    asked = product.shell('atp modes set "$REGION" "$CHANNEL" SUSPENDED --reason maintenance', **words)
+    assert asked.returncode == 0, asked.stderr
+    product.await_good('! atp modes list --region "$REGION" --check', **words)
+    return words
+
+
+def delayed_but_safe(product: Product) -> Words:
+    """A required source is alive, and two hours behind."""
+    words = region(product, "late")
+    product.publish(beat("wms", "late", now(-2 * HOUR_MS)), scoped("late", version=2, required_sources=["wms"]))
+    product.await_good("atp modes list --region late --json | grep -q DELAYED")
+    product.words["source_start"] = lambda _name: product.publish(beat("wms", "late", now()))
+    return {**words, "SOURCE": "wms"}
 
 
 def dead_letters(product: Product) -> Words:
     """A producer partitions by another hash, so that a count lies where nobody looks for it."""
-    healthy(product)
-    line = {"key": SKU, **count("c2", "11:00:00.000", 70)}
-    product.publish(line, partition=1 - int(product.partition(SKU)))
-    product.await_good("! atp dead-letters list --check")
-    return {"REASON": "WRONG_PARTITION", "SKU": SKU, "REGION": REGION, "SELLABLE": "70"}
+    words = region(product, "mislaid")
+    line = about(words["SKU"], count("c2", "11:00:00.000", 70, "n-mislaid"))
+    product.publish(line, partition=1 - int(product.partition(words["SKU"])))
+    product.await_good("! atp dead-letters list --reason WRONG_PARTITION --check")
+    return {**words, "REASON": "WRONG_PARTITION", "SELLABLE": "70"}
 
 
 def wrong_policy(product: Product) -> Words:
-    """A safety stock of a hundred thousand is rolled out over everything."""
-    healthy(product)
-    product.publish(keyed(policy(version=8, safety_stock=100_000)))
-    product.await_good("""atp explain S uk --json | grep -q '"policy_version":8'""")
-    before = write_lines(product.folder / "policies.jsonl", [policy(version=9)])
-    return {"POLICIES": str(before), "VERSION": "9", "SKU": SKU, "REGION": REGION}
+    """A safety stock of a hundred thousand is rolled out over a region."""
+    words = region(product, "withheld")
+    product.publish(scoped("withheld", version=8, safety_stock=100_000))
+    product.await_good('atp explain "$SKU" "$REGION" --json | grep -q \'"policy_version":8\'', **words)
+    before = write_lines(product.folder / "policies.jsonl", [policy(scope="region:withheld", version=9)])
+    return {**words, "POLICIES": str(before), "VERSION": "9"}
 
 
 def control_document_refused(product: Product) -> Words:
     """A policy with a word where a number belongs reaches the topic past every check."""
-    healthy(product)
-    product.publish(keyed(policy(version=2, horizon_days="soon")))
-    mended = write_lines(product.folder / "mended.jsonl", [policy(version=3, horizon_days=7)])
-    return {"MENDED": str(mended)}
+    product.publish(scoped("nowhere", version=2, horizon_days="soon"))
+    mended = policy(scope="region:nowhere", version=3, horizon_days=7)
+    return {"MENDED": str(write_lines(product.folder / "mended.jsonl", [mended]))}
 
 
 def source_silent(product: Product) -> Words:
     """A required source has never been heard since it was required."""
-    healthy(product)
-    product.publish(keyed(policy(version=2, required_sources=["wms"], heartbeat_timeout_s=300)))
-    product.await_good("atp explain S uk --json | grep -q STALE_SOURCE")
-    beat = {"type": "source.alive", "source": "wms", "region": REGION, "watermark": now()}
-    line = {"topic": "sources.heartbeats.v1", "key": f"wms|{REGION}", "value": beat}
-    product.words["source_start"] = lambda _name: product.publish(line)
-    return {"SOURCE": "wms", "SKU": SKU, "REGION": REGION}
+    words = region(product, "silent")
+    product.publish(scoped("silent", version=2, required_sources=["wms"], heartbeat_timeout_s=300))
+    product.await_good('atp explain "$SKU" "$REGION" --json | grep -q STALE_SOURCE', **words)
+    product.words["source_start"] = lambda _name: product.publish(beat("wms", "silent", now()))
+    return {**words, "SOURCE": "wms"}
 
 
 def disk_full(product: Product) -> Words:
@@ -187,21 +275,26 @@ def topics_wrong(product: Product) -> Words:
     return words
 
 
-def now() -> str:
-    """The instant, as a source would write it."""
-    return rfc3339(time.time_ns() // 1_000_000)
+def now(after_ms: int = 0) -> str:
+    """An instant beside the present one, as a source would write it."""
+    return rfc3339(time.time_ns() // 1_000_000 + after_ms)
 
 
 DEGRADATIONS = {
+    "backfill-storm": Degradation(backfill_storm, shared=True),
     "broker-down": Degradation(broker_down, kafka=True),
-    "control-document-refused": Degradation(control_document_refused),
-    "dead-letters": Degradation(dead_letters),
+    "channel-suspended": Degradation(channel_suspended, shared=True),
+    "control-document-refused": Degradation(control_document_refused, shared=True),
+    "dead-letters": Degradation(dead_letters, shared=True),
+    "delayed-but-safe": Degradation(delayed_but_safe, shared=True),
     "disk-full": Degradation(disk_full),
     "ledger-not-final": Degradation(ledger_not_final),
+    "regional-cutover": Degradation(regional_cutover, shared=True),
     "release-rollback": Degradation(release_rollback),
-    "source-silent": Degradation(source_silent),
-    "task-failed": Degradation(task_failed),
+    "replay": Degradation(replay, shared=True),
+    "source-silent": Degradation(source_silent, shared=True),
+    "task-failed": Degradation(task_failed, shared=True),
     "topics-wrong": Degradation(topics_wrong, kafka=True),
     "worker-lost": Degradation(worker_lost),
-    "wrong-policy": Degradation(wrong_policy),
+    "wrong-policy": Degradation(wrong_policy, shared=True),
 }

@@ -38,6 +38,7 @@ broker_start() { ask "broker_start $1"; }
 release_use() { ask "release_use $1"; }
 store_grow() { ask "store_grow $1"; }
 source_start() { ask "source_start $1"; }
+source_stop() { ask "source_stop $1"; }
 """
 
 Line = dict[str, Any]

@@ -10,7 +10,7 @@ import pytest
 from atp.brokers.embedded import EmbeddedBroker
 from atp.brokers.kafka import KafkaCluster
 from tests.conftest import require_kafka_tools
-from tests.runbooks.degradations import DEGRADATIONS
+from tests.runbooks.degradations import DEGRADATIONS, FLOOD_LIMIT, SERVED, healthy
 from tests.runbooks.pages import RUNBOOKS, SECTIONS, Page, pages
 from tests.runbooks.product import Product
 
@@ -39,12 +39,26 @@ def test_every_page_has_a_degradation_that_it_is_tried_on() -> None:
     assert {page.stem for page in pages()} == set(DEGRADATIONS)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One product that runs, for the pages whose degradation concerns a region or a SKU alone."""
+    with EmbeddedBroker() as broker, Product(broker, tmp_path_factory.mktemp("shared") / "product") as running:
+        healthy(running, ATP_DEAD_LETTERS_PER_MINUTE=str(FLOOD_LIMIT))
+        yield running
+
+
 @pytest.fixture
-def product(page: Page, tmp_path: Path) -> Iterator[Product]:
-    """A fresh product on the broker that the degradation needs."""
-    if DEGRADATIONS[page.stem].kafka:
+def product(page: Page, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Product]:
+    """The product that the page's degradation is made on: the shared one, or a fresh one on the broker it needs."""
+    needed = DEGRADATIONS[page.stem]
+    if needed.shared:
+        found: Product = request.getfixturevalue("shared")
+        found.await_good(SERVED)  # as the page before has left it
+        yield found
+        return
+    if needed.kafka:
         require_kafka_tools()
-    broker = KafkaCluster() if DEGRADATIONS[page.stem].kafka else EmbeddedBroker()
+    broker = KafkaCluster() if needed.kafka else EmbeddedBroker()
     with broker, Product(broker, tmp_path / "product") as running:
         yield running
 

@@ -12,11 +12,18 @@ import pytest
 import yaml
 
 from atp import metrics, monitoring
+from docs.generate import named_alerts
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = 'lane="sku",partition="3"'
 BAD, GOOD = (f'atp_freshness_checks_total{{region="uk",result="{result}"}}' for result in ("bad", "good"))
 RUNNING = 'atp_task_state{lane="sku",partition="0",state="RUNNING"}'
+BACKFILLED, NEW = (
+    'atp_backfilled_facts_total{topic="t",outcome="duplicate"}',
+    'atp_facts_total{topic="t",outcome="new"}',
+)
+IMPOSSIBLE = 'atp_impossible_transitions_total{topic="t",reason="DOCUMENT_CHANGED"}'
+STRANGE = 'atp_facts_without_reference_total{topic="t"}'
 ONE = 'atp_partitions{lane="sku"}'
 SERVED = {RUNNING: "1+0x4400", ONE: "1+0x4400"}
 
@@ -34,8 +41,13 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
                            'atp_publish_lag_seconds_bucket{le="+Inf"}': "0+100x60"},
                           {'atp_publish_lag_seconds_bucket{le="300"}': "0+96x60",
                            'atp_publish_lag_seconds_bucket{le="+Inf"}': "0+100x60"}, "30m"),
-    "AtpImpossibleTransitions": ({'atp_dead_letters_total{topic="t",reason="DOCUMENT_CHANGED"}': "0x5 1x40"},
-                                 {'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "0+1x40"}, "15m"),
+    "AtpChannelHeld": ({'atp_mode_cause{region="uk",channel="web",cause="OPERATOR"}': "1+0x600"},
+                       {'atp_mode_cause{region="uk",channel="web",cause="OPERATOR"}': "1+0x60 stale"}, "500m"),
+    "AtpImpossibleTransitions": ({IMPOSSIBLE: "0x5 1x40"}, {IMPOSSIBLE: "3+0x40"}, "15m"),
+    # 30 facts a second, two thirds of them repeats; then as many, a third of them
+    "AtpBackfillStorm": ({BACKFILLED: "0+1200x40", NEW: "0+1800x40"},
+                         {BACKFILLED: "0+600x40", NEW: "0+1800x40"}, "30m"),
+    "AtpReferenceMissing": ({STRANGE: "0+2x60", NEW: "0+1000x60"}, {STRANGE: "0+1x60", NEW: "0+2000x60"}, "50m"),
     "AtpDeadLetters": ({'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "0+1x40"},
                        {'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "9+0x40"}, "20m"),
     "AtpControlDocumentRefused": ({'atp_control_documents_refused{topic="atp.policies.v1"}': "1+0x30"},
@@ -45,6 +57,8 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "AtpBrokerUnreachable": ({f'atp_task_state{{{TASK},state="WAITING"}}': "1+0x30"},
                              {f'atp_task_state{{{TASK},state="WAITING"}}': "1+0x30"} | SERVED, "5m"),
     "AtpPartitionsUnserved": ({RUNNING: "1+0x30", ONE: "2+0x30"}, SERVED, "5m"),
+    "AtpStoreAlmostFull": ({'atp_store_free_share{instance="w"}': "0.05+0x30"},
+                           {'atp_store_free_share{instance="w"}': "0.5+0x30"}, "10m"),
     "AtpRestoreRunning": ({f'atp_task_state{{{TASK},state="RESTORING"}}': "1+0x30"},
                           {f'atp_task_state{{{TASK},state="RESTORING"}}': "1+0x5 stale"}, "20m"),
 }  # fmt: skip
@@ -81,9 +95,11 @@ def test_the_files_are_current() -> None:
 
 
 def test_every_alert_names_a_page_that_names_it() -> None:
-    """The runbook of an alert exists."""
-    for alert in monitoring.ALERTS:
-        assert (ROOT / f"runbooks/{alert.runbook}.md").exists(), alert
+    """The runbook of an alert exists and begins with its name; a page names no alert that no rule has."""
+    known = {alert.name: alert.runbook for alert in monitoring.ALERTS}
+    named = {path.stem: named_alerts(path.read_text()) for path in (ROOT / "runbooks").glob("*.md")}
+    assert {name for name, page in known.items() if name not in named.get(page, [])} == set()
+    assert {name for names in named.values() for name in names} <= set(known)
 
 
 def test_alerts_ask_for_metrics_that_exist() -> None:
