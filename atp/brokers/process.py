@@ -22,6 +22,7 @@ LOOPBACK = "127.0.0.1"
 # Below Linux' ephemeral range: a port stays free for its broker while that one is down for a restart.
 PORTS = range(15_000, 32_000)
 _PR_SET_PDEATHSIG = 1
+_AGAIN_S = 1.0
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -58,15 +59,20 @@ def _die_with_parent(parent: int) -> Callable[[], None] | None:
 
 @contextlib.contextmanager
 def ended_by_signal() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, by KeyboardInterrupt, so that all is cleaned up."""
+    """SIGTERM ends the block as Ctrl-C does, by KeyboardInterrupt, so that all is cleaned up.
+
+    Python ignores what is raised in a destructor or a callback: the interrupt is raised again until it is heard.
+    """
     told = False
 
     def interrupt(_signum: int, _frame: object) -> None:
         nonlocal told
         told = True
-        raise KeyboardInterrupt
+        if not _is_interrupted():
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            raise KeyboardInterrupt
 
-    before = {signum: signal.signal(signum, interrupt) for signum in _ENDING}
+    before = {signum: signal.signal(signum, interrupt) for signum in (*_ENDING, signal.SIGALRM)}
     try:
         yield
     except Exception:
@@ -74,8 +80,17 @@ def ended_by_signal() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _is_interrupted() -> bool:
+    """Whether what runs now cleans up after an interrupt."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 @contextlib.contextmanager
@@ -85,7 +100,9 @@ def held_signals() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {signum: signal.signal(signum, lambda got, _frame: came.append(got)) for signum in _ENDING}
+    before = {
+        signum: signal.signal(signum, lambda got, _frame: came.append(got)) for signum in (*_ENDING, signal.SIGALRM)
+    }
     try:
         yield
     finally:

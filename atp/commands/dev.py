@@ -23,6 +23,13 @@ LOOK_S = 0.5
 
 def run(port: int | None, console_port: int | None, out: IO[str]) -> None:
     """Start all three, say how to reach them, and end them together."""
+    try:
+        _serve(port, console_port, out)
+    except KeyboardInterrupt:
+        out.write("stopped\n")
+
+
+def _serve(port: int | None, console_port: int | None, out: IO[str]) -> None:
     with ExitStack() as stack:
         stack.enter_context(ended_by_signal())
         bootstrap = stack.enter_context(embedded_broker(port))
@@ -45,11 +52,8 @@ def run(port: int | None, console_port: int | None, out: IO[str]) -> None:
             f"check    atp doctor --bootstrap {bootstrap}\n"
         )
         out.flush()
-        try:
-            while True:
-                worker.check()
-                if not doors.running:
-                    raise CommandError(f"the façade ended: {' '.join(doors.log_tail(3).split())}")
-                time.sleep(LOOK_S)
-        except KeyboardInterrupt:
-            out.write("stopped\n")
+        while True:
+            worker.check()
+            if not doors.running:
+                raise CommandError(f"the façade ended: {' '.join(doors.log_tail(3).split())}")
+            time.sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""A child process that is started while a signal comes."""
+"""Signals that come at a bad moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-PROGRAM = """
+FORKED = """
 import os, signal, sys
 from pathlib import Path
 from atp.brokers.process import Child, ended_by_signal
@@ -21,16 +21,45 @@ with ended_by_signal():
     Child(["sleep", "60"], Path(sys.argv[1]))
     print("went on")
 """
+SWALLOWED = """
+import os, signal, time
+from atp.brokers.process import ended_by_signal
+
+class Told:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+try:
+    with ended_by_signal():
+        Told()
+        for _ in range(600):
+            time.sleep(0.1)
+        print("went on")
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+def run_script(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process of its own, with its temporary folder."""
+    command = [sys.executable, "-c", script, str(folder / "log")]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
 @pytest.mark.parametrize("by", ["SIGINT", "SIGTERM"])
 def test_a_signal_that_comes_while_a_child_is_forked_is_not_lost(by: str, tmp_path: Path) -> None:
     """It ends the program when the child has started, and the child with it."""
-    folder = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-c", PROGRAM.format(signal=by), str(tmp_path / "log")]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=folder)
+    run = run_script(tmp_path, FORKED.format(signal=by))
     assert run.returncode == -signal.SIGINT
     assert "went on" not in run.stdout
     assert "Exception ignored" not in run.stderr
     asleep = [process for process in psutil.process_iter() if process.name() == "sleep"]
     assert not [process for process in asleep if process.environ().get("TMPDIR") == str(tmp_path)]
+
+
+def test_a_signal_that_comes_in_a_destructor_is_heard(tmp_path: Path) -> None:
+    """Python ignores what a destructor raises; the program ends all the same, a moment later."""
+    run = run_script(tmp_path, SWALLOWED)
+    assert run.returncode == 0
+    assert run.stdout == "ended\n"
