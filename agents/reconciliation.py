@@ -10,7 +10,7 @@ import msgspec
 
 from atp.app import app, config, control, lane
 from atp.domain.desk import Desk, Outcome
-from atp.domain.exceptions import decode_decision
+from atp.domain.exceptions import correction_lag_ms, decode_decision
 from atp.domain.facts import CORRECTION_SOURCE
 from atp.domain.freshness import Sightings
 from atp.domain.intake import Admitted, misplaced
@@ -18,6 +18,7 @@ from atp.domain.reconciliation import advance, take_marker, take_row
 from atp.domain.refusals import Refusal
 from atp.domain.resolution import decide, settle
 from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
+from atp.metrics import CORRECTION_LAG_SECONDS
 from atp.topics import CORRECTIONS, DECISIONS, EXCEPTIONS, REGION_PARTIALS
 from tables.intake import heads
 from tables.reconciliation import books
@@ -72,6 +73,9 @@ def tell(batch: Any, outcome: Outcome) -> None:
     """Publish what follows; have the records of touched SKUs reckoned anew."""
     for record in outcome.exceptions:
         batch.send(EXCEPTIONS.name, record.exception_id.encode(), encode(record))
+        lag_ms = correction_lag_ms(record)
+        if lag_ms is not None:
+            CORRECTION_LAG_SECONDS.labels(record.region).observe(lag_ms / 1000)
     for fact in outcome.corrections:
         batch.send(CORRECTIONS.name, fact.sku.encode(), encode(fact))
     for partial in outcome.partials:

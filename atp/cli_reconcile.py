@@ -33,12 +33,17 @@ def reconcile_verify(
 
 
 @reconcile.command("status")
-def reconcile_status(region: OfRegion = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """The latest verdict of every region and source, and the exceptions that are open."""
+def reconcile_status(
+    region: OfRegion = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 1 unless all agree and nothing is open.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """The latest verdict of every region and source, what did not come, and the exceptions that are open."""
     from atp.commands import reconcile as command
 
     _reach(bootstrap)
-    command.status(region, as_json, sys.stdout)
+    command.status(region, as_json, sys.stdout, check)
 
 
 @exceptions.command("list")
@@ -47,6 +52,7 @@ def exceptions_list(
     state: Annotated[str | None, typer.Option(help="This state only; default: all but VERIFIED.")] = None,
     cause: Annotated[str | None, typer.Option(help="This cause class only.")] = None,
     min_age: Annotated[int, typer.Option("--min-age", min=0, help="Open for so many minutes at least.")] = 0,
+    ids: Annotated[bool, typer.Option("--ids", help="The ids alone, one a line.")] = False,
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
@@ -54,7 +60,7 @@ def exceptions_list(
     from atp.commands import exceptions as command
 
     _reach(bootstrap)
-    command.list_exceptions(command.Selection.of(region, state, cause, min_age), as_json, sys.stdout)
+    command.list_exceptions(command.Selection.of(region, state, cause, min_age), as_json, sys.stdout, ids)
 
 
 @exceptions.command("show")

@@ -56,6 +56,49 @@ STRANGE_FACTS = Counter(
 SOURCE_SILENCE_SECONDS = Scraped(
     "atp_source_silence_seconds", "gauge", "Age of a source's watermark (s).", ("source", "region")
 )
+SOURCE_COMPLETENESS = Scraped(
+    "atp_source_completeness_share",
+    "gauge",
+    "Facts that came, of those that a source's control totals of two days name, 0 to 1.",
+    ("source", "region"),
+)
+MISSING_NUMBERS = Scraped(
+    "atp_source_missing_numbers", "gauge", "Numbers of a source's sequence that never came.", ("source", "region")
+)
+SNAPSHOT_OUTCOME = Scraped(
+    "atp_snapshot_outcome",
+    "gauge",
+    "1 for what the latest snapshot that was due came to.",
+    ("region", "source", "kind", "outcome"),
+)
+SNAPSHOT_AGE = Scraped(
+    "atp_snapshot_age_seconds",
+    "gauge",
+    "Age of the latest snapshot that was compared (s).",
+    ("region", "source", "kind"),
+)
+SNAPSHOT_DIVERGENCE = Scraped(
+    "atp_snapshot_divergence_share",
+    "gauge",
+    "Units on which a source's latest snapshot and this product differ, of all its units, 0 to 1.",
+    ("region", "source", "kind"),
+)
+OVER_PROMISED = Scraped(
+    "atp_snapshot_over_promised_units",
+    "gauge",
+    "Of them, units that this product held too many.",
+    ("region", "source", "kind"),
+)
+EXCEPTIONS_OPEN = Scraped("atp_exceptions_open", "gauge", "Exceptions that wait for somebody.", ("region",))
+EXCEPTIONS_OLDEST = Scraped(
+    "atp_exceptions_oldest_seconds", "gauge", "Age of the oldest of them; 0 without any (s).", ("region",)
+)
+CORRECTION_LAG_SECONDS = Histogram(
+    "atp_correction_lag_seconds",
+    "From the opening of an exception to its correction in the figures (s).",
+    ["region"],
+    buckets=(10, 60, 300, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 24 * 3600, 48 * 3600),
+)
 MODE = Scraped("atp_mode", "gauge", "1 for the mode in force.", ("region", "channel", "mode"))
 MODE_CAUSE = Scraped(
     "atp_mode_cause", "gauge", "1 for every cause of the mode in force.", ("region", "channel", "cause")

@@ -13,7 +13,9 @@ from atp.metrics import Scraped
 
 ALERTS_FILE, DASHBOARD_FILE = "docker/prometheus/alerts.yaml", "docker/grafana/atp.json"
 POLICY = Policy()
-REFERENCED_SHARE = 0.999  # of facts; the accuracy that is promised
+ACCURACY_SHARE = 0.999  # of facts that are valid and name what the reference has; the accuracy that is promised
+BACKLOG_EXCEPTIONS = 100
+BACKLOG_S = 4 * 3600
 
 
 class Alert(NamedTuple):
@@ -37,6 +39,19 @@ def burn(windows: tuple[str, str], factor: float) -> str:
     )
 
 
+def grown(counter: str, by: str, window: str, above: int) -> str:
+    """A counter's increase over a window; one that appeared within it has grown by all that it says."""
+    return (
+        f"sum by ({by}) (increase({counter}[{window}])) > {above}"
+        f" or sum by ({by}) ({counter} unless {counter} offset {window}) > {above}"
+    )
+
+
+def snapshot(outcome: str) -> str:
+    """Sources whose latest snapshot came to this."""
+    return f'max by (region, source, kind) (atp_snapshot_outcome{{outcome="{outcome}"}}) == 1'
+
+
 ALERTS = (
     Alert("AtpFreshnessBurnFast", burn(("1h", "5m"), 14.4), "0s", "page", "delayed-but-safe",
           "{{ $labels.region }} burns its freshness budget 14.4 times too fast"),
@@ -53,8 +68,29 @@ ALERTS = (
     Alert("AtpChannelHeld", 'max by (region, channel) (atp_mode_cause{cause="OPERATOR"}) == 1', "8h", "ticket",
           "channel-suspended", "{{ $labels.channel }} in {{ $labels.region }} is held by an operator's word"),
     Alert("AtpImpossibleTransitions",
-          "sum by (topic) (increase(atp_impossible_transitions_total[15m])) > 0", "0s", "ticket",
+          grown("atp_impossible_transitions_total", "topic", "15m", 0), "0s", "ticket",
           "dead-letters", "facts of {{ $labels.topic }} contradict themselves or earlier ones"),
+    Alert("AtpDrift", snapshot("DRIFT"), "0s", "page", "drift",
+          "{{ $labels.source }} and we disagree about {{ $labels.region }}: current but untrusted"),
+    Alert("AtpSnapshotsDiverge",
+          f"max by (region, source, kind) (atp_snapshot_divergence_share) > {round(1 - ACCURACY_SHARE, 4)}",
+          "1h", "ticket", "drift",
+          "{{ $labels.source }} and we have differed on {{ $labels.region }} for an hour by more than is promised"),
+    Alert("AtpSnapshotOverdue", snapshot("MISSING"), "0s", "page", "snapshot-missing",
+          "{{ $labels.source }} has sent no snapshot of {{ $labels.region }} by the time it was due"),
+    Alert("AtpSnapshotIncomplete", snapshot("INCOMPLETE"), "0s", "page", "snapshot-missing",
+          "the latest snapshot of {{ $labels.region }} by {{ $labels.source }} is incomplete"),
+    Alert("AtpExceptionBacklog",
+          f"sum by (region) (atp_exceptions_open) > {BACKLOG_EXCEPTIONS}"
+          f" or max by (region) (atp_exceptions_oldest_seconds) > {BACKLOG_S}", "10m", "ticket", "exception-backlog",
+          "exceptions of {{ $labels.region }} wait for somebody"),
+    Alert("AtpExceptionsOld",
+          f"max by (region) (atp_exceptions_oldest_seconds) > {POLICY.correction_hours * 3600}", "0s", "page",
+          "exception-backlog", "an exception of {{ $labels.region }} is older than corrections may take"),
+    Alert("AtpSourceIncomplete",
+          f"min by (source, region) (atp_source_completeness_share) < {POLICY.ledger_completeness}"
+          " or max by (source, region) (atp_source_missing_numbers) > 0", "30m", "ticket", "replay",
+          "facts that {{ $labels.source }} has sent for {{ $labels.region }} did not come"),
     Alert("AtpBackfillStorm",
           "sum by (topic) (rate(atp_backfilled_facts_total[10m])) > 0.5 * sum by (topic) (rate(atp_facts_total[10m]))"
           " and sum by (topic) (rate(atp_backfilled_facts_total[10m])) > 10", "5m", "ticket", "backfill-storm",
@@ -62,9 +98,13 @@ ALERTS = (
     Alert("AtpReferenceMissing",
           "sum by (topic) (rate(atp_facts_without_reference_total[15m]))"
           " / sum by (topic) (rate(atp_facts_total[15m]))"
-          f" > {round(1 - REFERENCED_SHARE, 4)}", "10m", "ticket", "control-document-refused",
+          f" > {round(1 - ACCURACY_SHARE, 4)}", "10m", "ticket", "control-document-refused",
           "facts of {{ $labels.topic }} name nodes that the reference does not have"),
-    Alert("AtpDeadLetters", "sum by (topic, reason) (increase(atp_dead_letters_total[15m])) > 10", "0s", "ticket",
+    Alert("AtpAccuracyLow",
+          "sum by (topic) (rate(atp_dead_letters_total[1h])) / sum by (topic) (rate(atp_facts_total[1h]))"
+          f" > {round(1 - ACCURACY_SHARE, 4)}", "15m", "ticket", "dead-letters",
+          "more facts of {{ $labels.topic }} are refused than is promised"),
+    Alert("AtpDeadLetters", grown("atp_dead_letters_total", "topic, reason", "15m", 10), "0s", "ticket",
           "dead-letters", "records of {{ $labels.topic }} are refused: {{ $labels.reason }}"),
     Alert("AtpControlDocumentRefused", "max by (topic) (atp_control_documents_refused) > 0", "1m", "page",
           "control-document-refused", "a document of {{ $labels.topic }} cannot be used; the one before it stays"),

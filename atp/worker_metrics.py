@@ -12,14 +12,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from atp import metrics
-from atp.app import app, config, control, lanes, region_control, region_lane
+from atp.app import app, config, control, lanes, region_control
 from atp.domain.slo import report
-from atp.lane import LaneError, TaskState
-from atp.metrics import Scraped
+from atp.lane import TaskState
+from atp.truth_metrics import Sample, committed, truth_samples
 from tables.freshness import freshness as table
 
 CHECK_INTERVAL_S = 10.0
-Sample = tuple[Scraped, tuple[str, ...], float]
 KINDS: dict[str, Any] = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
 
 
@@ -42,6 +41,7 @@ def samples(now_ms: int) -> Iterator[Sample]:
     yield from task_samples()
     yield from control_samples(now_ms)
     yield from freshness_samples(now_ms)
+    yield from truth_samples(now_ms)
 
 
 def task_samples() -> Iterator[Sample]:
@@ -86,10 +86,7 @@ def freshness_samples(now_ms: int) -> Iterator[Sample]:
     """How fresh the regions are whose tasks run here."""
     world = region_control.world
     for region in sorted({node.region for node in world.nodes.values()}):
-        try:
-            state = region_lane.committed(table, (region,))
-        except (LookupError, LaneError):
-            continue  # another worker's, or not restored yet
+        state = committed(table, region)
         if state is None:
             continue
         row = report(state, region, world.watermarks, world.policies.of_region(region), now_ms)

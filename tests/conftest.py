@@ -62,3 +62,13 @@ def require_kafka_tools() -> None:
     if os.environ.get("ATP_REQUIRE_KAFKA") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def require_promtool() -> None:
+    """Skip when promtool is not installed; fail instead under ATP_REQUIRE_PROMTOOL=1."""
+    if shutil.which("promtool") is not None:
+        return
+    reason = "promtool checks alert rules and configuration (Debian: prometheus)"
+    if os.environ.get("ATP_REQUIRE_PROMTOOL") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)

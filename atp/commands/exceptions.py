@@ -52,13 +52,16 @@ class Selection(msgspec.Struct, frozen=True):
         )
 
 
-def list_exceptions(selection: Selection, as_json: bool, out: IO[str]) -> None:
-    """Print exceptions, the oldest first."""
+def list_exceptions(selection: Selection, as_json: bool, out: IO[str], ids: bool = False) -> None:
+    """Print exceptions, the oldest first. `ids`: nothing but their ids."""
     now_ms = time.time_ns() // 1_000_000
     chosen = [one for one in read(checked_settings()).values() if selection.holds(one, now_ms)]
     chosen.sort(key=lambda one: (one.opened_at, one.exception_id))
     if as_json:
         out.write(msgspec.json.encode({"exceptions": [said(one, now_ms) for one in chosen]}).decode() + "\n")
+        return
+    if ids:
+        out.writelines(f"{one.exception_id}\n" for one in chosen)
         return
     out.writelines(f"{in_words(one)}  {age_in_words(now_ms - to_ms(one.opened_at))} old\n" for one in chosen)
     out.write(f"{len(chosen)} exceptions, {sum(one.units for one in chosen)} units\n")

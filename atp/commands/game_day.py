@@ -112,7 +112,9 @@ def suspended_channel(config: Settings, chance: random.Random) -> Harm:
         row = clients.documents(config.admin(), topics.MODES.name).get(f"{region}|{channel}", {})
         return bool(row.get("mode") != Mode.SUSPENDED)
 
-    return Harm("channel-suspended", "docs/console.md", f"{region}|{channel} was SUSPENDED by hand", mended)
+    return Harm(
+        "channel-suspended", "runbooks/channel-suspended.md", f"{region}|{channel} was SUSPENDED by hand", mended
+    )
 
 
 def failed_task(config: Settings, chance: random.Random) -> Harm:

@@ -16,12 +16,15 @@ from atp.commands.files import instant_ms, load_nodes, load_policies, read_bytes
 from atp.commands.fold import Folded, fold_file
 from atp.commands.worker import checked_settings
 from atp.domain.audit import Audit, Pending
+from atp.domain.balances import SourceBalance
 from atp.domain.exceptions import ExceptionRecord, Stage
 from atp.domain.fold import World
 from atp.domain.partials import SnapshotCompared
 from atp.domain.times import rfc3339, to_ms
-from atp.domain.verdicts import Verdict
+from atp.domain.verdicts import Outcome, Verdict
 from atp.settings import Settings
+
+decode_result = msgspec.json.Decoder(Verdict | SourceBalance).decode
 
 
 class Verify(msgspec.Struct, frozen=True):
@@ -108,17 +111,33 @@ def _pending(one: Pending) -> str:
     )
 
 
-def status(region: str | None, as_json: bool, out: IO[str]) -> None:
-    """Print the latest verdict per region, source and kind, and what lies open there."""
+def status(region: str | None, as_json: bool, out: IO[str], check: bool = False) -> None:
+    """Print the latest word on every region and source, and what lies open there.
+
+    `check`: raise unless every snapshot agrees and nothing waits for anybody.
+    """
     config, now_ms = checked_settings(), time.time_ns() // 1_000_000
-    verdicts = [one for one in latest(config) if region in (None, one.region)]
+    results = [one for one in latest(config) if region in (None, one.region)]
+    verdicts = [one for one in results if isinstance(one, Verdict)]
+    balances = [one for one in results if isinstance(one, SourceBalance)]
     lying = [one for one in open_by_region(config, now_ms) if region in (None, one["region"])]
     if as_json:
-        out.write(msgspec.json.encode({"verdicts": verdicts, "exceptions": lying}).decode() + "\n")
-        return
+        found = {"verdicts": verdicts, "balances": balances, "exceptions": lying}
+        out.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        _say(verdicts, balances, lying, out)
+    wrong = [one for one in verdicts if one.outcome is not Outcome.CLEAN]
+    if check and (wrong or lying or not verdicts):
+        raise CommandError(
+            f"{len(wrong)} of {len(verdicts)} snapshots are not clean, {_open(lying)} exceptions are open"
+        )
+
+
+def _say(verdicts: list[Verdict], balances: list[SourceBalance], lying: list[dict[str, Any]], out: IO[str]) -> None:
     for one in verdicts:
         name = f" {one.snapshot_id}" if one.snapshot_id else ""
         out.write(f"{one.region}  {one.source}  {one.kind}{name}  as of {one.as_of}  {one.outcome}: {one.detail}\n")
+    out.writelines(f"{one.region}  {one.source}  {one.detail}\n" for one in balances if one.detail)
     for row in lying:
         age = age_in_words(row["oldest_age_s"] * 1000)
         out.write(f"{row['region']}  {row['open']} exceptions open, {row['units']} units, the oldest {age} old\n")
@@ -128,15 +147,20 @@ def status(region: str | None, as_json: bool, out: IO[str]) -> None:
         out.write("no exception is open\n")
 
 
-def latest(config: Settings) -> list[Verdict]:
-    """The latest verdict of every region, source and kind, in order of their names."""
-    found: dict[tuple[str, str, str], Verdict] = {}
+def _open(lying: list[dict[str, Any]]) -> int:
+    return sum(row["open"] for row in lying)
+
+
+def latest(config: Settings) -> list[Verdict | SourceBalance]:
+    """The latest verdict of every region, source and kind, and balance of every source, in order of their names."""
+    found: dict[tuple[str, str, str], Verdict | SourceBalance] = {}
     with clients.one_line(config.bootstrap):
         known = admin.partition_counts(admin.client(config.admin()), config.bootstrap).get(topics.RESULTS.name, 0)
         with clients.consumer(config.admin()) as reader:
             for message in clients.read_whole(reader, [(topics.RESULTS.name, p) for p in range(known)]):
-                verdict = msgspec.json.decode(message.value(), type=Verdict)
-                found[verdict.region, verdict.source, verdict.kind] = verdict
+                result = decode_result(message.value())
+                kind = result.kind if isinstance(result, Verdict) else ""
+                found[result.region, result.source, kind] = result
     return [found[name] for name in sorted(found)]
 
 

@@ -22,6 +22,17 @@ class SourceArrivals(msgspec.Struct, array_like=True):
     told: int = 0
     said: tuple[list[tuple[int, int]], list[Shortfall]] = ([], [])
 
+    @property
+    def missing_numbers(self) -> int:
+        """Numbers of its sequence that never came, by the latest balance."""
+        return self.arrivals.lost + sum(last - first + 1 for first, last in self.said[0])
+
+    def completeness(self, beat: Heartbeat | None) -> float | None:
+        """Facts that came ÷ facts that a heartbeat names, by the latest balance; None where it names none."""
+        expected = sum(facts for hours in beat.totals.values() for facts, _ in hours.values()) if beat else 0
+        missing = sum(max(0, one.expected_facts - one.facts) for one in self.said[1])
+        return max(0.0, 1 - missing / expected) if expected else None
+
 
 class SourceBalance(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="source.balanced"):
     """One fact of `atp.reconciliation.results.v1`: what of a source is missing. Without gaps and shortfalls: nothing.
@@ -37,6 +48,14 @@ class SourceBalance(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     lost: int
     shortfalls: list[Shortfall]
     judged_at: Stamp
+
+    @property
+    def detail(self) -> str:
+        """What is missing in words; empty if nothing is."""
+        missing = sum(last - first + 1 for first, last in self.gaps) + self.lost
+        said = [f"{missing} numbers of its sequence did not come"] if missing else []
+        said += [f"{one.topic} {one.hour}: {one.facts} of {one.expected_facts} facts came" for one in self.shortfalls]
+        return "; ".join(said)
 
 
 def balance(

@@ -32,7 +32,7 @@ from atp.domain.facts import (
 from atp.domain.refusals import Refusal
 from atp.domain.reservations import Line, LineVersion
 from atp.domain.snapshots import STOCK
-from atp.domain.times import from_ms
+from atp.domain.times import from_ms, to_ms
 from atp.domain.truth import Drift, Truth, name_of
 
 BY_RULE = "rule"
@@ -305,3 +305,8 @@ def record_of(sku: str, incident: Incident) -> ExceptionRecord:
         history=[HistoryStep(s.stage, from_ms(s.at_ms), s.by, s.why) for s in incident.steps],
         correction=incident.correction or None,
     )
+
+
+def correction_lag_ms(record: ExceptionRecord) -> int | None:
+    """From the opening of an exception to its correction; None unless it was corrected just now."""
+    return to_ms(record.updated_at) - to_ms(record.opened_at) if record.state is Stage.APPLIED else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -49,6 +50,20 @@ RUNBOOKS = {
     Cause.SNAPSHOT_MISSING: "runbooks/snapshot-missing.md",
     Cause.STALE_SOURCE: "runbooks/source-silent.md",
 }
+BOTH_KINDS = "runbooks/delayed-and-untrusted.md"
+
+
+def kinds_of(causes: Iterable[Cause]) -> tuple[Degradation, ...]:
+    """The kinds of degradation that causes stand for; an operator's word is none."""
+    found = {DEGRADATIONS[cause] for cause in causes if cause in DEGRADATIONS}
+    return tuple(kind for kind in Degradation if kind in found)
+
+
+def runbook_of(causes: Sequence[Cause]) -> str:
+    """The page for causes in order of precedence, or none. Late and wrong at once have a page of their own."""
+    if not causes:
+        return ""
+    return BOTH_KINDS if causes[0] is not Cause.OPERATOR and len(kinds_of(causes)) > 1 else RUNBOOKS[causes[0]]
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -17,17 +17,16 @@ import msgspec
 
 from atp.domain.freshness import WatermarkBook
 from atp.domain.modes import (
-    DEGRADATIONS,
     OPERATOR,
     PRECEDENCE,
-    RUNBOOKS,
     Cause,
     ChannelMode,
-    Degradation,
     Evidence,
     Mode,
     ModeChange,
     ModeCommand,
+    kinds_of,
+    runbook_of,
 )
 from atp.domain.partials import ExceptionsOpen, SnapshotCompared
 from atp.domain.policy import RegionPolicy
@@ -159,6 +158,7 @@ def decide(
 
 def _weigh(state: RegionModes, verdict: Verdict, now_ms: int) -> None:
     """A breach opens a cause, or begins its count anew; a clean cycle counts for every cause of its source."""
+    state.series[f"{verdict.source}|{verdict.kind}"].note(verdict)
     if verdict.outcome in BREACHES:
         cause = BREACHES[verdict.outcome]
         evidence = Evidence(
@@ -227,18 +227,18 @@ def _row(state: RegionModes, before: ChannelMode) -> ChannelMode:
     word = state.overrides.get(before.channel)
     evidence = _evidence(state)
     found = {seen.cause for seen in evidence} | ({Cause.OPERATOR} if word else set())
-    causes = tuple(cause.value for cause in PRECEDENCE if cause in found)
+    causes = tuple(cause for cause in PRECEDENCE if cause in found)
     mode = word.mode if word else Mode.CONSERVATIVE if causes else Mode.CONFIDENT
     return msgspec.structs.replace(
         before,
         mode=mode,
-        cause=causes[0] if causes else "",
+        cause=causes[0].value if causes else "",
         reason=word.reason if word else evidence[0].detail if evidence else "",
-        causes=causes,
-        degradation=_degradations(found),
+        causes=tuple(cause.value for cause in causes),
+        degradation=kinds_of(causes),
         evidence=evidence,
         expires_at=None if word is None or word.expires_ms >= FOREVER_MS else rfc3339(word.expires_ms),
-        runbook=RUNBOOKS[Cause(causes[0])] if causes else "",
+        runbook=runbook_of(causes),
     )
 
 
@@ -246,11 +246,6 @@ def _evidence(state: RegionModes) -> tuple[Evidence, ...]:
     """What the standing causes began with, the weightiest first."""
     found = [standing.evidence for standing in state.standings.values()]
     return tuple(sorted(found, key=lambda seen: (PRECEDENCE.index(seen.cause), seen.source, seen.kind)))
-
-
-def _degradations(causes: set[Cause]) -> tuple[Degradation, ...]:
-    found = {DEGRADATIONS[cause] for cause in causes if cause in DEGRADATIONS}
-    return tuple(kind for kind in Degradation if kind in found)
 
 
 def _change(

@@ -93,7 +93,10 @@ class Tally(msgspec.Struct, array_like=True):
 
 
 class Series(msgspec.Struct):
-    """The snapshots of one source and kind in a region. `judged_ms`: as_of of the latest verdict."""
+    """The snapshots of one source and kind in a region. `judged_ms`: as_of of the latest snapshot that was judged.
+
+    `outcome`: of the latest verdict; the figures are those of the latest snapshot that came.
+    """
 
     source: str
     kind: str
@@ -101,6 +104,22 @@ class Series(msgspec.Struct):
     judged_ms: int = 0
     missed_ms: int = 0  # when the latest that did not come was due
     waiting: dict[str, Tally] = {}
+    outcome: Outcome | None = None
+    units: int = 0
+    drifted_units: int = 0
+    over_promised_units: int = 0
+
+    def note(self, verdict: Verdict) -> None:
+        """Remember what was judged last."""
+        self.outcome = verdict.outcome
+        if verdict.outcome is not Outcome.MISSING:
+            self.units, self.drifted_units = verdict.units, verdict.drifted_units
+            self.over_promised_units = verdict.over_promised_units
+
+    @property
+    def divergence(self) -> float:
+        """Units that drifted ÷ units of the latest snapshot that came, 0 to 1."""
+        return min(1.0, self.drifted_units / max(1, self.units))
 
     def take(self, partial: SnapshotCompared) -> Iterator[tuple[str, Tally]]:
         """Take a partition's comparison; the snapshots that are whole now, or overtaken, in order of their as_of."""

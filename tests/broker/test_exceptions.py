@@ -116,6 +116,11 @@ def test_a_drift_is_listed_decided_on_and_corrected(bootstrap: str) -> None:
     text = atp("reconcile", "status", "--bootstrap", bootstrap).stdout
     assert "DRIFT: 2 of 2 keys and 24 of 16 units drift" in text
     assert atp("exceptions", "list", "--bootstrap", bootstrap).stdout.endswith("2 exceptions, 24 units\n")
+    ids = atp("exceptions", "list", "--state", "REJECTED", "--ids", "--bootstrap", bootstrap).stdout
+    assert ids == f"{second['exception_id']}\n"
+    checked = atp("reconcile", "status", "--check", "--bootstrap", bootstrap)
+    assert (checked.returncode, is_one_line(checked)) == (1, True)
+    assert "1 of 1 snapshots are not clean, 1 exceptions are open" in checked.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from atp.brokers.kafka import KafkaCluster, kafka_jars
-from atp.domain.times import rfc3339
 from tests.cli import adjusted, count, node, policy, write_lines
+from tests.runbooks import truth
 from tests.runbooks.product import Line, Product
+from tests.runbooks.truth import HOUR_MS, instant
 
 Words = dict[str, str]
 SKU, REGION = "S", "uk"
@@ -23,7 +23,6 @@ SERVED = "atp status && atp doctor"
 STORE_SIZE = "24m"  # what two empty stores need, and little more
 STORE_GROWN = "256m"
 FLOOD_LIMIT = 50  # refusals a minute
-HOUR_MS = 3_600_000
 
 
 class Degradation(NamedTuple):
@@ -160,9 +159,9 @@ def channel_suspended(product: Product) -> Words:
 def delayed_but_safe(product: Product) -> Words:
     """A required source is alive, and two hours behind."""
     words = region(product, "late")
-    product.publish(beat("wms", "late", now(-2 * HOUR_MS)), scoped("late", version=2, required_sources=["wms"]))
+    product.publish(beat("wms", "late", instant(-2 * HOUR_MS)), scoped("late", version=2, required_sources=["wms"]))
     product.await_good("atp modes list --region late --json | grep -q DELAYED")
-    product.words["source_start"] = lambda _name: product.publish(beat("wms", "late", now()))
+    product.words["source_start"] = lambda _name: product.publish(beat("wms", "late", instant()))
     return {**words, "SOURCE": "wms"}
 
 
@@ -196,7 +195,7 @@ def source_silent(product: Product) -> Words:
     words = region(product, "silent")
     product.publish(scoped("silent", version=2, required_sources=["wms"], heartbeat_timeout_s=300))
     product.await_good('atp explain "$SKU" "$REGION" --json | grep -q STALE_SOURCE', **words)
-    product.words["source_start"] = lambda _name: product.publish(beat("wms", "silent", now()))
+    product.words["source_start"] = lambda _name: product.publish(beat("wms", "silent", instant()))
     return {**words, "SOURCE": "wms"}
 
 
@@ -236,8 +235,8 @@ def release_rollback(product: Product) -> Words:
 
     def release_use(version: str) -> None:
         product.settings["ATP_JOURNAL_HOURS"] = "24" if version == "2" else "72"
-        product.ask_now("worker_stop", "worker-1")
-        product.ask_now("worker_start", "worker-1")
+        product.ask_instant("worker_stop", "worker-1")
+        product.ask_instant("worker_start", "worker-1")
 
     product.words["release_use"] = release_use
     healthy(product)
@@ -275,23 +274,22 @@ def topics_wrong(product: Product) -> Words:
     return words
 
 
-def now(after_ms: int = 0) -> str:
-    """An instant beside the present one, as a source would write it."""
-    return rfc3339(time.time_ns() // 1_000_000 + after_ms)
-
-
 DEGRADATIONS = {
     "backfill-storm": Degradation(backfill_storm, shared=True),
     "broker-down": Degradation(broker_down, kafka=True),
     "channel-suspended": Degradation(channel_suspended, shared=True),
     "control-document-refused": Degradation(control_document_refused, shared=True),
     "dead-letters": Degradation(dead_letters, shared=True),
+    "delayed-and-untrusted": Degradation(truth.delayed_and_untrusted, shared=True),
     "delayed-but-safe": Degradation(delayed_but_safe, shared=True),
     "disk-full": Degradation(disk_full),
+    "drift": Degradation(truth.drift, shared=True),
+    "exception-backlog": Degradation(truth.exception_backlog, shared=True),
     "ledger-not-final": Degradation(ledger_not_final),
     "regional-cutover": Degradation(regional_cutover, shared=True),
     "release-rollback": Degradation(release_rollback),
     "replay": Degradation(replay, shared=True),
+    "snapshot-missing": Degradation(truth.snapshot_missing, shared=True),
     "source-silent": Degradation(source_silent, shared=True),
     "task-failed": Degradation(task_failed, shared=True),
     "topics-wrong": Degradation(topics_wrong, kafka=True),

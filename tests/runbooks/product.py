@@ -39,6 +39,7 @@ release_use() { ask "release_use $1"; }
 store_grow() { ask "store_grow $1"; }
 source_start() { ask "source_start $1"; }
 source_stop() { ask "source_stop $1"; }
+source_snapshot() { ask "source_snapshot $1"; }
 """
 
 Line = dict[str, Any]

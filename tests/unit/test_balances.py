@@ -36,11 +36,14 @@ def test_a_shortfall_is_told_once_and_taken_back_when_the_rest_comes() -> None:
     assert told is not None
     [short] = told.shortfalls
     assert (short.expected_facts, short.facts, short.expected_units, short.units) == (3, 2, 12, 9)
+    assert told.detail == f"inventory.stock.v1 {rfc3339(T0)}: 2 of 3 facts came"
+    assert round(row.completeness(beat(late_ms)) or 0, 3) == 0.667
     assert balance(row, "uk", "wms", beat(late_ms), late_ms, GRACE_MS) is None
     row.arrivals.hear(counted(3, 12), late_ms)
     told = balance(row, "uk", "wms", beat(late_ms), late_ms, GRACE_MS)
     assert told is not None
-    assert (told.shortfalls, told.event_id) == ([], "uk|wms|2")
+    assert (told.shortfalls, told.event_id, told.detail) == ([], "uk|wms|2", "")
+    assert (row.completeness(beat(late_ms)), row.completeness(None)) == (1.0, None)
 
 
 def test_a_gap_is_told_after_the_grace() -> None:
@@ -52,6 +55,7 @@ def test_a_gap_is_told_after_the_grace() -> None:
     told = balance(row, "uk", "wms", None, T0 + GRACE_MS + MINUTE_MS, GRACE_MS)
     assert told is not None
     assert told.gaps == [(2, 2)]
+    assert (told.detail, row.missing_numbers) == ("1 numbers of its sequence did not come", 1)
 
 
 def test_partials_come_back_from_the_wire_as_they_were() -> None:

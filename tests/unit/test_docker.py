@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from atp.settings import Settings, is_secret
+from tests.conftest import require_promtool
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -51,8 +52,7 @@ def test_yaml_passes_its_linter() -> None:
 
 def test_prometheus_takes_its_configuration() -> None:
     """promtool reads configuration and rules."""
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool checks the configuration (Debian: prometheus)")
+    require_promtool()
     run("promtool", "check", "config", "docker/prometheus/prometheus.yml")
 
 

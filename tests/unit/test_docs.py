@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from atp.domain import modes
 from atp.lane import errors
 from docs import generate
 
@@ -93,6 +94,17 @@ def test_links_lead_somewhere(name: str) -> None:
     folder = (generate.ROOT / name).parent
     missing = [link for link in LINK.findall(page(name)) if "://" not in link and not (folder / link).exists()]
     assert not missing
+
+
+def test_every_runbook_that_is_named_exists() -> None:
+    """Whatever the product names as a page for people in need, in a mode, a score or a document, is there."""
+    places = [
+        path for folder in ("atp", "agents", "docker", "docs") for path in (generate.ROOT / folder).rglob("*.*")
+    ]
+    texts = [path.read_text() for path in places if path.suffix in {".py", ".md", ".json", ".yaml", ".html", ".js"}]
+    named = {name for text in [*texts, page("README.md")] for name in re.findall(r"\brunbooks/[\w-]+\.md", text)}
+    assert named >= {*modes.RUNBOOKS.values(), modes.BOTH_KINDS}
+    assert named <= set(RUNBOOKS)
 
 
 def test_files_to_start_with_exist() -> None:

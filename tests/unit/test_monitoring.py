@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 
 from atp import metrics, monitoring
 from docs.generate import named_alerts
+from tests.conftest import require_promtool
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = 'lane="sku",partition="3"'
@@ -24,8 +24,18 @@ BACKFILLED, NEW = (
 )
 IMPOSSIBLE = 'atp_impossible_transitions_total{topic="t",reason="DOCUMENT_CHANGED"}'
 STRANGE = 'atp_facts_without_reference_total{topic="t"}'
+LETTER = 'atp_dead_letters_total{topic="t",reason="TOO_OLD"}'
+OLDEST = 'atp_exceptions_oldest_seconds{region="uk"}'
+COMPLETENESS = 'atp_source_completeness_share{source="wms",region="uk"}'
+MISSING = 'atp_source_missing_numbers{source="wms",region="uk"}'
 ONE = 'atp_partitions{lane="sku"}'
 SERVED = {RUNNING: "1+0x4400", ONE: "1+0x4400"}
+
+
+def outcome(word: str) -> str:
+    """What the latest snapshot of the warehouse came to."""
+    return f'atp_snapshot_outcome{{region="uk",source="wms",kind="stock",outcome="{word}"}}'
+
 
 # alert → series with which it fires, series with which it does not, minute at which both are looked at
 CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
@@ -44,12 +54,21 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "AtpChannelHeld": ({'atp_mode_cause{region="uk",channel="web",cause="OPERATOR"}': "1+0x600"},
                        {'atp_mode_cause{region="uk",channel="web",cause="OPERATOR"}': "1+0x60 stale"}, "500m"),
     "AtpImpossibleTransitions": ({IMPOSSIBLE: "0x5 1x40"}, {IMPOSSIBLE: "3+0x40"}, "15m"),
+    "AtpDrift": ({outcome("DRIFT"): "1+0x9"}, {outcome("CLEAN"): "1+0x9"}, "5m"),
+    "AtpSnapshotsDiverge": ({"atp_snapshot_divergence_share": "0.002+0x90"},
+                            {"atp_snapshot_divergence_share": "0.002+0x50 0x40"}, "80m"),
+    "AtpSnapshotOverdue": ({outcome("MISSING"): "1+0x9"}, {outcome("CLEAN"): "1+0x9"}, "5m"),
+    "AtpSnapshotIncomplete": ({outcome("INCOMPLETE"): "1+0x9"}, {outcome("MISSING"): "1+0x9"}, "5m"),
+    "AtpExceptionBacklog": ({'atp_exceptions_open{region="uk"}': "101+0x30"},
+                            {'atp_exceptions_open{region="uk"}': "100+0x30", OLDEST: "14000+0x30"}, "20m"),
+    "AtpExceptionsOld": ({OLDEST: "86000+60x20"}, {OLDEST: "80000+60x20"}, "15m"),
+    "AtpSourceIncomplete": ({COMPLETENESS: "0.999+0x60"}, {COMPLETENESS: "0.9999+0x60", MISSING: "0x60"}, "50m"),
+    "AtpAccuracyLow": ({LETTER: "0+2x120", NEW: "0+1000x120"}, {LETTER: "0+1x120", NEW: "0+2000x120"}, "100m"),
     # 30 facts a second, two thirds of them repeats; then as many, a third of them
     "AtpBackfillStorm": ({BACKFILLED: "0+1200x40", NEW: "0+1800x40"},
                          {BACKFILLED: "0+600x40", NEW: "0+1800x40"}, "30m"),
     "AtpReferenceMissing": ({STRANGE: "0+2x60", NEW: "0+1000x60"}, {STRANGE: "0+1x60", NEW: "0+2000x60"}, "50m"),
-    "AtpDeadLetters": ({'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "0+1x40"},
-                       {'atp_dead_letters_total{topic="t",reason="TOO_OLD"}': "9+0x40"}, "20m"),
+    "AtpDeadLetters": ({LETTER: "0+1x40"}, {LETTER: "9+0x40"}, "20m"),
     "AtpControlDocumentRefused": ({'atp_control_documents_refused{topic="atp.policies.v1"}': "1+0x30"},
                                   {'atp_control_documents_refused{topic="atp.policies.v1"}': "0+0x30"}, "5m"),
     "AtpTaskFailed": ({f'atp_task_state{{{TASK},state="FAILED"}}': "1+0x30"},
@@ -79,8 +98,7 @@ def unit_test(name: str, series: dict[str, str], minute: str, fires: bool) -> di
 
 def promtool(*arguments: str, folder: Path = ROOT) -> str:
     """Run promtool; its output when it succeeded."""
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool checks the rules (Debian: prometheus)")
+    require_promtool()
     run = subprocess.run(
         ["promtool", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -128,6 +146,24 @@ def test_an_alert_fires_when_it_must_and_only_then(name: str, tmp_path: Path) ->
     bad, good, minute = CASES[name]
     (tmp_path / "rules.yaml").write_text(monitoring.files()[monitoring.ALERTS_FILE])
     tests = [unit_test(name, bad, minute, True), unit_test(name, good, minute, False)]
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
+    promtool("test", "rules", "tests.yaml", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "series"),
+    [
+        ("AtpImpossibleTransitions", {IMPOSSIBLE: "_x10 1x40"}),
+        ("AtpDeadLetters", {LETTER: "_x10 11x40"}),
+        ("AtpExceptionBacklog", {OLDEST: "15000+0x40"}),
+        ("AtpSourceIncomplete", {MISSING: "1+0x40"}),
+        ("AtpDrift", {outcome("DRIFT"): "1+0x40", 'atp_snapshot_outcome{outcome="CLEAN"}': "1+0x40"}),
+    ],
+)
+def test_the_other_ways_to_an_alert(name: str, series: dict[str, str], tmp_path: Path) -> None:
+    """A counter appears with its first events; the second side of an `or` holds; one source of several is bad."""
+    (tmp_path / "rules.yaml").write_text(monitoring.files()[monitoring.ALERTS_FILE])
+    tests = [unit_test(name, series, "20m" if name != "AtpSourceIncomplete" else "40m", True)]
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
     promtool("test", "rules", "tests.yaml", folder=tmp_path)
 

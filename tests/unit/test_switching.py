@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atp.domain.freshness import Heartbeat, WatermarkBook
-from atp.domain.modes import Cause, Degradation, Mode, ModeChange, ModeCommand, ModeError, parse_command
+from atp.domain.modes import Cause, Degradation, Mode, ModeChange, ModeCommand, ModeError, parse_command, runbook_of
 from atp.domain.partials import ExceptionsOpen, SnapshotCompared
 from atp.domain.policy import PolicyBook, RegionPolicy, parse_policy
 from atp.domain.switching import RegionModes, decide, hear
@@ -183,6 +183,14 @@ def test_a_row_tells_kind_evidence_and_runbook() -> None:
     assert seen.figures["drifting_keys"] == 50
     assert row.reason == "50 of 100 keys and 7 of 1000 units drift"
     assert (row.policy_version, row.version, row.runbook) == (1, 1, "runbooks/drift.md")
+
+
+def test_late_and_wrong_at_once_have_a_page_of_their_own() -> None:
+    """The page is the weightiest cause's, unless both kinds hold; an operator's word comes before all."""
+    assert runbook_of([]) == ""
+    assert runbook_of([Cause.DRIFT, Cause.SNAPSHOT_MISSING]) == "runbooks/drift.md"
+    assert runbook_of([Cause.SNAPSHOT_MISSING, Cause.STALE_SOURCE]) == "runbooks/delayed-and-untrusted.md"
+    assert runbook_of(list(Cause)) == "runbooks/channel-suspended.md"
 
 
 def test_nothing_is_missed_before_all_that_was_said_is_read() -> None:
