@@ -18,6 +18,7 @@ from atp.domain.totals import Tally, report
 from atp.fact_tally import FactTally
 from atp.trace import context
 from tables.intake import heads, marks
+from tables.reconciliation import books
 from tables.totals import totals
 
 CAME_ALL_THE_SAME = frozenset({Reason.TOO_OLD, Reason.FUTURE})
@@ -32,11 +33,12 @@ async def intake(batches: Any) -> None:
     async for batch in batches:
         with batch:
             step, tally = 1 + len(batch.records) // MEASURED, Tally()
+            compared_ms = books.book.compared_ms
             for number, record in enumerate(batch):
                 if record.topic in topics.TRUTH:
                     batch.forward("reconciliation", record)
                     continue
-                judged = judge(batch, record, tally)
+                judged = judge(batch, record, tally, compared_ms)
                 if isinstance(judged, Refusal):
                     batch.refuse(record, judged.reason.value, judged.message)
                 elif judged is not None and number % step == 0:
@@ -47,7 +49,7 @@ async def intake(batches: Any) -> None:
             signals.tell()
 
 
-def judge(batch: Any, record: Any, tally: Tally) -> Admitted | Refusal | None:
+def judge(batch: Any, record: Any, tally: Tally, compared_ms: int) -> Admitted | Refusal | None:
     """Admit one record and hand it on, or answer why it is refused; None for a duplicate."""
     fact: Fact | Refusal = decode(record.topic, record.value)
     if isinstance(fact, Refusal):
@@ -55,7 +57,7 @@ def judge(batch: Any, record: Any, tally: Tally) -> Admitted | Refusal | None:
     misplacement = misplaced(fact, record.key, batch)
     if misplacement is not None:
         return misplacement
-    admitted = admit(fact, heads, marks, config.horizons, batch.now_ms)
+    admitted = admit(fact, heads, marks, config.horizons, batch.now_ms, compared_ms)
     signals.count(record.topic, fact, admitted, control.world.nodes)
     if isinstance(admitted, Refusal):
         if admitted.reason in CAME_ALL_THE_SAME:

@@ -69,6 +69,8 @@ region_lane = Lane(
     settings=config.region_lane(),
     clock=FloorClock(clock) if isinstance(clock, ReplayClock) else clock,
 )
+for topic in (topics.WMS_SNAPSHOTS, topics.OMS_SNAPSHOTS):
+    lane.pace(topic.name, config.snapshot_rows_at_once)
 lanes = {found.name: found for found in (lane, region_lane)}
 # Each lane has its own views of the control topics, and decides by nothing that its own state has not seen.
 control, region_control = ControlWorld(), ControlWorld()

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
         3_600_000, description="ms of fact time by which one topic may run ahead of another"
     )
     sweep_keys_per_s: Annotated[int, Field(ge=1)] = Field(1000, description="keys/s re-reckoned by a sweep, per task")
+    snapshot_rows_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        400, description="rows of a snapshot that a turn takes in, so that facts never wait for them"
+    )
     compared_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
         300, description="SKUs that a turn compares with a snapshot, so that facts never wait for it"
     )

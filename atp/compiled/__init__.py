@@ -20,8 +20,9 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".cache" / "compiled"
 DOMAIN = (
-    "availability", "damages", "decoding", "documents", "fold", "intake", "journal", "receipts", "record",
-    "reservations", "routing", "stock", "times",
+    "as_of", "availability", "damages", "decoding", "documents", "fold", "intake", "journal", "receipts",
+    "reconciliation", "record", "reservations", "resolution", "routing", "series", "snapshots", "stock", "times",
+    "truth",
 )  # fmt: skip
 LANE = ("batch", "buffer", "kafka_reader", "keys", "linear", "marks", "pack", "rows", "spread", "table")
 MODULES = (*(f"atp.domain.{name}" for name in DOMAIN), *(f"atp.lane.{name}" for name in LANE))

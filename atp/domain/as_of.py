@@ -5,6 +5,7 @@ An effect within ±`ambiguity_ms` of the instant cannot be placed, so a quantity
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from atp.domain.facts import LineState
@@ -24,17 +25,19 @@ class Range(NamedTuple):
         return self.low - truth if truth < self.low else self.high - truth if truth > self.high else 0
 
 
-def stock_at(sku: str, name: str, rows: StockRows, as_of_ms: int, ambiguity_ms: int) -> list[Range | None]:
-    """Quantity by state of a (SKU, node) at `as_of`; None where a later count hides what was before it."""
+def stock_at(
+    sku: str, name: str, states: Iterable[int], rows: StockRows, as_of_ms: int, ambiguity_ms: int
+) -> dict[int, Range | None]:
+    """Quantity of some states of a (SKU, node) at `as_of`; None where a later count hides what was before it."""
     node = rows.nodes.get((sku, name))
     if node is None:
-        return [Range(0, 0)] * len(STATES)
+        return dict.fromkeys(states, Range(0, 0))
     journal = Journal((sku, name), node.tail, rows.indexes, rows.chunks)
     later, doubted = _since(node, journal, as_of_ms, ambiguity_ms)
-    return [
-        _quantity(node, state, as_of_ms, ambiguity_ms, later[state], doubted[state], journal)
-        for state in range(len(STATES))
-    ]
+    return {
+        state: _quantity(node, state, as_of_ms, ambiguity_ms, later[state], doubted[state], journal)
+        for state in states
+    }
 
 
 def _since(

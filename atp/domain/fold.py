@@ -24,6 +24,7 @@ from atp.domain.reservations import ReservationRows
 from atp.domain.routing import stages_of
 from atp.domain.rows import Marks, MemoryMarks, MemoryRows, MemorySpread, Rows, SpreadRows
 from atp.domain.stock import StockCount, StockEffect, StockRows
+from atp.domain.times import FOREVER_MS
 
 
 class State(msgspec.Struct):
@@ -58,9 +59,11 @@ class World(msgspec.Struct):
     watermarks: WatermarkBook = msgspec.field(default_factory=WatermarkBook)
 
 
-def apply(fact: Fact, state: State, horizons: Horizons, now_ms: int) -> Admitted | Duplicate | Refusal:
-    """Judge one fact and, if it is admitted, let it do what it does."""
-    admitted = admit(fact, state.heads, state.marks, horizons, now_ms)
+def apply(
+    fact: Fact, state: State, horizons: Horizons, now_ms: int, compared_ms: int = -FOREVER_MS
+) -> Admitted | Duplicate | Refusal:
+    """Judge one fact and, if it is admitted, let it do what it does. `compared_ms`: see `intake.admit`."""
+    admitted = admit(fact, state.heads, state.marks, horizons, now_ms, compared_ms)
     if isinstance(admitted, Admitted):
         transition(admitted, state, horizons)
     return admitted

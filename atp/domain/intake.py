@@ -64,7 +64,6 @@ class SkuHead(msgspec.Struct, array_like=True):
     regions: list[str] = []
     backfilled_nodes: dict[str, int] = {}  # node → highest recorded_at of a back-filled fact
     backfilled_regions: dict[str, int] = {}
-    checked_ms: int = -FOREVER_MS  # up to here facts were compared with snapshots: a late one has it done anew
     drifts: dict[str, tuple[int, int]] = {}  # kind|place → units that drift, and of them promised too many
 
 
@@ -113,9 +112,17 @@ def misplaced(fact: Keyed, key: str | bytes | None, place: Place | None = None) 
 
 
 def admit(
-    fact: Fact, heads: Rows[SkuHead], marks: Marks, horizons: Horizons, now_ms: int
+    fact: Fact,
+    heads: Rows[SkuHead],
+    marks: Marks,
+    horizons: Horizons,
+    now_ms: int,
+    compared_ms: int = -FOREVER_MS,
 ) -> Admitted | Duplicate | Refusal:
-    """Judge a fact in the documented order of reasons and, if it counts, remember it."""
+    """Judge a fact in the documented order of reasons and, if it counts, remember it.
+
+    `compared_ms`: up to here facts were held against snapshots.
+    """
     key = (fact.sku,)
     head = heads.get(key) or SkuHead()
     occurred_ms, recorded_ms = to_ms(fact.occurred_at), to_ms(fact.recorded_at)
@@ -137,7 +144,7 @@ def admit(
         _remember(fact, identity, body, time_ms, head, marks, horizons)
         _locate(fact, head, time_ms, recorded_ms)
     heads[key] = head
-    return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, time_ms <= head.checked_ms)
+    return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, time_ms <= compared_ms)
 
 
 def _future(time_ms: int, occurred_ms: int, recorded_ms: int, now_ms: int) -> Refusal:

@@ -15,8 +15,9 @@ from atp.domain.resolution import compare_anew
 from atp.domain.series import PartitionBook, Progress, Series, Waiting
 from atp.domain.snapshots import STOCK, SnapshotClosed, SnapshotRow, units_of
 from atp.domain.times import to_ms
-from atp.domain.truth import SkuTruth, Truth, drifts_of, keys_of, name_of, nothing, truth_of
+from atp.domain.truth import Drift, SkuTruth, Truth, drifts_of, keys_of, name_of, nothing, truth_of
 
+LOOKED_AT = 8  # keys that are looked up in a search while one is compared
 MOST_OPEN = 4  # snapshots of one source that may wait; a source without heartbeats must not fill the tables
 
 
@@ -84,6 +85,7 @@ def _advance(
         return _report(series, progress, desk, outcome)
     if passed_ms < progress.as_of_ms + desk.horizons.ambiguity_ms:
         return 0
+    book.compared_ms = max(book.compared_ms, progress.as_of_ms + desk.horizons.ambiguity_ms)
     taken = 0
     while progress.waits and taken < limit:
         skus = Waiting(desk.books.waiting).pop(progress, series)
@@ -134,70 +136,78 @@ def _compare(sku: str, series: Series, progress: Progress, desk: Desk, book: Par
         and truth.source == series.source
         and truth.region == series.region
     ]
+    found = {}
     for name, truth in waiting:
         del known.waiting[name]
-        _enforce(sku, truth, known, progress, desk)
+        drifts = _drifts(sku, truth, desk)
+        if _enforce(sku, truth, drifts, known, progress, desk):
+            found[name_of(truth.kind, truth.place)] = drifts
     if waiting:
         desk.books.truths[sku,] = known
-        places = {name_of(truth.kind, truth.place) for _, truth in waiting}
-        compare_anew(sku, known, places, desk, book, outcome)
+        compare_anew(sku, known, found, desk, book, outcome)
 
 
-def _enforce(sku: str, truth: Truth, known: SkuTruth, progress: Progress, desk: Desk) -> None:
-    state = desk.state
-    drifts = drifts_of(sku, truth, state.stock, state.reservations, desk.horizons)
+def _drifts(sku: str, truth: Truth, desk: Desk) -> list[Drift]:
+    return drifts_of(sku, truth, desk.state.stock, desk.state.reservations, desk.horizons)
+
+
+def _enforce(sku: str, truth: Truth, drifts: list[Drift], known: SkuTruth, progress: Progress, desk: Desk) -> bool:
+    """Count a comparison; whether its truth is in force from now on, because none is newer."""
     policy = desk.world.policies.resolve(sku, truth.region)
-    progress.count(keys_of(sku, truth, state.reservations), drifts, policy.drift_units_tolerance)
+    progress.count(keys_of(sku, truth, desk.state.reservations), drifts, policy.drift_units_tolerance)
     name = name_of(truth.kind, truth.place)
     before = known.known.get(name)
-    if before is None or before.as_of_ms <= truth.as_of_ms:
-        known.known[name] = truth
+    if before is not None and before.as_of_ms > truth.as_of_ms:
+        return False
+    known.known[name] = truth
+    return True
 
 
 def _search(
     series: Series, progress: Progress, page: Page, limit: int, desk: Desk, book: PartitionBook, outcome: Outcome
 ) -> int:
     """Look for keys that a complete snapshot does not name: of these there is nothing."""
-    skus = page(progress.cursor, max(1, limit))
+    skus = page(progress.cursor, max(1, limit) * LOOKED_AT)
     for sku in skus:
-        places = _enforce_nothing(sku, series, progress, desk)
-        if places:
-            compare_anew(sku, desk.books.truths.get((sku,)) or SkuTruth(), places, desk, book, outcome)
+        _enforce_nothing(sku, series, progress, desk, book, outcome)
     if skus:
         progress.cursor = skus[-1]
         outcome.more = True
-        return len(skus)
+        return 1 + len(skus) // LOOKED_AT
+    series.said = (progress.snapshot_id, progress.as_of_ms)
     return _report(series, progress, desk, outcome)
 
 
-def _says_something(sku: str, truth: Truth, before: Truth | None, desk: Desk) -> bool:
-    """Whether it matters that a key is not named: it was before, it drifts, or an exception waits for word of it."""
-    if before is not None and (before.lines or any(before.quantities.values())):
-        return True
-    known = desk.books.exceptions.get((sku,))
-    if known is not None and any(
-        (found.kind, found.place) == (truth.kind, truth.place) for found in known.open.values()
-    ):
-        return True
-    return bool(drifts_of(sku, truth, desk.state.stock, desk.state.reservations, desk.horizons))
-
-
-def _enforce_nothing(sku: str, series: Series, progress: Progress, desk: Desk) -> set[str]:
+def _enforce_nothing(
+    sku: str, series: Series, progress: Progress, desk: Desk, book: PartitionBook, outcome: Outcome
+) -> None:
     """The keys of the SKU that the snapshot passed over although we, or the snapshot before, knew them."""
     head = desk.state.heads.get((sku,))
     if head is None:
-        return set()
-    ours = [n for n in head.nodes if n in series.places] if series.kind == STOCK else [series.region]
+        return
     known = desk.books.truths.get((sku,)) or SkuTruth()
-    changed = set()
-    for place in ours:
-        before = known.known.get(name_of(series.kind, place))
+    found = {}
+    for place in head.nodes if series.kind == STOCK else [series.region]:
+        name = name_of(series.kind, place)
+        before = known.known.get(name)
         if before is not None and before.snapshot_id == progress.snapshot_id:
             continue
+        if series.kind == STOCK and place not in series.places:
+            continue
         truth = nothing(series.kind, place, series.region, series.source, progress.snapshot_id, progress.as_of_ms)
-        if _says_something(sku, truth, before, desk):
-            _enforce(sku, truth, known, progress, desk)
-            changed.add(name_of(series.kind, place))
-    if changed:
+        drifts = _drifts(sku, truth, desk)
+        said = drifts or _says_something(sku, truth, before, desk)
+        if said and _enforce(sku, truth, drifts, known, progress, desk):
+            found[name] = drifts
+    if found:
         desk.books.truths[sku,] = known
-    return changed
+        compare_anew(sku, known, found, desk, book, outcome)
+
+
+def _says_something(sku: str, truth: Truth, before: Truth | None, desk: Desk) -> bool:
+    """Whether it matters that a key that does not drift is not named: it was before, or an exception waits for it."""
+    if before is not None and (before.lines or any(before.quantities.values())):
+        return True
+    known = desk.books.exceptions.get((sku,))
+    about = (truth.kind, truth.place)
+    return known is not None and any((found.kind, found.place) == about for found in known.open.values())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-
 from atp.domain.causes import Surroundings, cause_of
 from atp.domain.desk import Desk, Outcome
 from atp.domain.exceptions import (
@@ -25,54 +23,67 @@ from atp.domain.partials import ExceptionsOpen, Partial
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.reservations import DemandBook
 from atp.domain.series import PartitionBook
-from atp.domain.snapshots import STOCK
+from atp.domain.snapshots import RESERVATIONS, STOCK
 from atp.domain.times import to_ms
-from atp.domain.truth import Drift, SkuTruth, Truth, drifts_of, name_of
+from atp.domain.truth import Drift, SkuTruth, Truth, drifts_of, name_of, nothing
 
 LIES_ABOUT = frozenset({Stage.OPEN, Stage.PROPOSED, Stage.APPROVED})
 
 
 def settle(sku: str, desk: Desk, correction: str = "") -> Outcome:
     """Compare a SKU anew with its latest truth. `correction`: event_id of a correction that was just taken in."""
-    known = desk.books.truths.get((sku,))
-    outcome = Outcome()
-    if known is not None and known.known:
-        book = desk.books.book
-        compare_anew(sku, known, set(known.known), desk, book, outcome, correction)
+    outcome, book = Outcome(), desk.books.book
+    known = desk.books.truths.get((sku,)) or SkuTruth()
+    if _hear_silence(sku, known, desk, book):
+        desk.books.truths[sku,] = known
+    if known.known:
+        state = desk.state
+        found = {
+            name: drifts_of(sku, truth, state.stock, state.reservations, desk.horizons)
+            for name, truth in known.known.items()
+        }
+        compare_anew(sku, known, found, desk, book, outcome, correction)
         if outcome.partials:
             desk.books.keep(book)
     return outcome
 
 
+def _hear_silence(sku: str, known: SkuTruth, desk: Desk, book: PartitionBook) -> bool:
+    """Of a key that the latest complete snapshot does not name there was nothing, though we hear of it only now."""
+    head = desk.state.heads.get((sku,)) or SkuHead()
+    places = [(STOCK, node) for node in head.nodes] + [(RESERVATIONS, region) for region in head.regions]
+    changed = False
+    for series in book.series.values():
+        snapshot_id, as_of_ms = series.word_on(sku)
+        for kind, place in places:
+            before = known.known.get(name_of(kind, place))
+            if snapshot_id and series.speaks_of(kind, place) and (before is None or before.as_of_ms < as_of_ms):
+                truth = nothing(kind, place, series.region, series.source, snapshot_id, as_of_ms)
+                known.known[name_of(kind, place)] = truth
+                changed = True
+    return changed
+
+
 def compare_anew(
     sku: str,
     known: SkuTruth,
-    places: Set[str],
+    found: dict[str, list[Drift]],
     desk: Desk,
     book: PartitionBook,
     outcome: Outcome,
     correction: str = "",
 ) -> None:
-    """The truth in force of some places against our state: the SKU's drifts, and what becomes of its exceptions."""
-    state = desk.state
-    found = {
-        name: drifts_of(sku, known.known[name], state.stock, state.reservations, desk.horizons)
-        for name in sorted(places)
-    }
-    head = state.heads.get((sku,)) or SkuHead()
-    drifts = {name: drifted for name, drifted in head.drifts.items() if name not in places}
-    drifts |= {
-        name: (sum(d.units for d in drifting), sum(d.over for d in drifting))
-        for name, drifting in found.items()
-        if drifting
-    }
-    checked_ms = max(truth.as_of_ms for truth in known.known.values()) + desk.horizons.ambiguity_ms
-    if (head.drifts, head.checked_ms) != (drifts, checked_ms) and (head.nodes or head.regions or drifts):
-        if head.drifts != drifts:
-            _place(head, [known.known[name] for name in drifts])
-            outcome.touched.add(sku)
-        head.drifts, head.checked_ms = drifts, checked_ms
-        state.heads[sku,] = head
+    """Some places were held against the truth in force: the SKU's drifts, and what becomes of its exceptions."""
+    head = desk.state.heads.get((sku,)) or SkuHead()
+    drifts = {name: drifted for name, drifted in head.drifts.items() if name not in found}
+    for name in sorted(found):
+        if found[name]:
+            drifts[name] = (sum(d.units for d in found[name]), sum(d.over for d in found[name]))
+    if head.drifts != drifts:
+        _place(head, [known.known[name] for name in drifts])
+        outcome.touched.add(sku)
+        head.drifts = drifts
+        desk.state.heads[sku,] = head
     _follow(sku, known, found, desk, book, outcome, correction)
 
 

@@ -5,7 +5,7 @@
     Damage         damages → stock
     stock facts    stock (and reservations, where a ship names its line)
     Reservation    reservations
-    any of them    reconciliation, where it is dated before the SKU's latest snapshot
+    any of them    reconciliation, where it is dated before a snapshot that was compared
 
 After them `availability` reckons every record of a SKU that was touched.
 """

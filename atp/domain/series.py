@@ -13,6 +13,7 @@ import msgspec
 
 from atp.domain.partials import ExceptionsOpen, SnapshotCompared
 from atp.domain.rows import Rows
+from atp.domain.snapshots import RESERVATIONS
 from atp.domain.times import FOREVER_MS, MINUTE_MS
 from atp.domain.truth import Drift, Truth
 
@@ -74,6 +75,7 @@ class Series(msgspec.Struct, array_like=True):
     open: list[Progress] = []  # by as_of
     reported_ms: int = -FOREVER_MS
     late: int = 0  # rows and markers that came after their snapshot had ended
+    said: tuple[str, int] = ("", -FOREVER_MS)  # id and as_of (ms) of the latest that was complete and searched
 
     def find(self, snapshot_id: str, as_of_ms: int) -> Progress | None:
         """The snapshot, under way from now on; None when its time is over."""
@@ -90,6 +92,15 @@ class Series(msgspec.Struct, array_like=True):
     def overtaken(self, progress: Progress) -> bool:
         """Whether a newer snapshot was closed, so that nothing more is to come for this one."""
         return any(other.closed and other.as_of_ms > progress.as_of_ms for other in self.open)
+
+    def word_on(self, sku: str) -> tuple[str, int]:
+        """Id and as_of (ms) of the latest snapshot that has said what it has to say of a SKU, if only by silence."""
+        searched = [p for p in self.open if p.complete and not p.waits and p.cursor >= sku]
+        return max([self.said, *((p.snapshot_id, p.as_of_ms) for p in searched)], key=lambda word: word[1])
+
+    def speaks_of(self, kind: str, place: str) -> bool:
+        """Whether a place is this source's to speak of."""
+        return self.kind == kind and (place == self.region if kind == RESERVATIONS else place in self.places)
 
     def end(self, progress: Progress, partition: int, partitions: int, now_ms: int) -> SnapshotCompared:
         """The report on a snapshot; it is under way no more."""
@@ -145,6 +156,7 @@ class PartitionBook(msgspec.Struct, array_like=True):
 
     series: dict[str, Series] = {}
     lying: dict[str, Lying] = {}
+    compared_ms: int = -FOREVER_MS  # up to here facts were held against snapshots: a later one has it done anew
 
     def of(self, truth: Truth) -> Series:
         """The series of a truth, known or new."""
@@ -181,8 +193,9 @@ class Waiting:
             key = self._key(progress, series, progress.next_chunk - 1)
             chunk = self._chunks.get(key)
             if chunk is not None and len(chunk.skus) < CHUNK_SKUS:
-                chunk.skus.append(sku)
-                self._chunks[key] = chunk
+                if chunk.skus[-1] != sku:  # its rows come side by side
+                    chunk.skus.append(sku)
+                    self._chunks[key] = chunk
                 return
         self._chunks[self._key(progress, series, progress.next_chunk)] = WaitingSkus([sku])
         progress.next_chunk += 1

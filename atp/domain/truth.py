@@ -109,7 +109,7 @@ def keys_of(sku: str, truth: Truth, lines: ReservationRows) -> int:
 
 
 def _stock_drift(sku: str, truth: Truth, stock: StockRows, horizons: Horizons) -> list[Drift]:
-    ranges = stock_at(sku, truth.place, stock, truth.as_of_ms, horizons.ambiguity_ms)
+    ranges = stock_at(sku, truth.place, truth.quantities, stock, truth.as_of_ms, horizons.ambiguity_ms)
     deltas = {
         state: ours.drift(units) for state, units in truth.quantities.items() if (ours := ranges[state]) is not None
     }

@@ -3,6 +3,8 @@
 The log delivers what it fetches; the task takes what is due. While a topic-partition has a backlog, no
 other is processed further than `max_skew_ms` ahead of it: a task that works off a long backlog would
 otherwise let one topic run days ahead of the facts another still holds.
+
+A paced topic is taken in small portions, so that a burst in it never makes the records of others wait.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ UNSEEN = -1
 class _Topic:
     """What is buffered of one topic: whole chunks, the first perhaps partly taken."""
 
-    __slots__ = ("count", "end", "expected", "last_ms", "pieces", "taken")
+    __slots__ = ("count", "end", "expected", "last_ms", "most", "pieces", "taken")
 
-    def __init__(self, position: int, end: int) -> None:
+    def __init__(self, position: int, end: int, most: int) -> None:
+        self.most = most  # records that a turn may take
         self.taken = position  # next offset the task will commit
         self.expected = position  # where the next chunk must start
         self.end = end
@@ -47,8 +50,16 @@ class _Topic:
 class Buffer:
     """The sink a log delivers to and a task takes from."""
 
-    def __init__(self, positions: Mapping[str, int], ends: Mapping[str, int], limit: int, skew_ms: int) -> None:
-        self._topics = {topic: _Topic(at, ends[topic]) for topic, at in positions.items()}
+    def __init__(
+        self,
+        positions: Mapping[str, int],
+        ends: Mapping[str, int],
+        limit: int,
+        skew_ms: int,
+        paced: Mapping[str, int] | None = None,
+    ) -> None:
+        most = paced or {}
+        self._topics = {topic: _Topic(at, ends[topic], most.get(topic, limit)) for topic, at in positions.items()}
         self._limit = limit
         self._skew_ms = skew_ms
         self._error: Exception | None = None
@@ -85,8 +96,8 @@ class Buffer:
 
     @property
     def count(self) -> int:
-        """Records buffered."""
-        return sum([topic.count for topic in self._topics.values()])
+        """Records buffered that a turn may take."""
+        return sum([min(topic.count, topic.most) for topic in self._topics.values()])
 
     @property
     def broken(self) -> bool:
@@ -116,7 +127,7 @@ class Buffer:
         if self._error is not None:
             raise self._error
         horizon = self._horizon()
-        taken = [self._take_topic(topic, limit, horizon) for topic in self._topics.values()]
+        taken = [self._take_topic(topic, min(limit, topic.most), horizon) for topic in self._topics.values()]
         parts = [part for part in taken if part[0]]
         if len(parts) <= 1:
             return parts[0][0] if parts else []

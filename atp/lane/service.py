@@ -99,6 +99,12 @@ class Lane:
         """A control topic every task reads whole. `sweeps`: a change has every key looked at again."""
         return self.world.views.add(topic, sweeps=sweeps)
 
+    def pace(self, topic: str, records: int) -> None:
+        """Let a turn take at most so many records of an input topic: a burst in it makes no other one wait."""
+        if topic not in self.world.inputs:
+            raise LaneError(f"topic = {topic!r}: only inputs of the lane are paced: {', '.join(self.world.inputs)}")
+        self.world.paced[topic] = records
+
     def sweep_over(self, table: BaseTable) -> None:
         """The table whose record keys a sweep visits."""
         self.world.sweep_table = table

@@ -159,13 +159,17 @@ class Task:
             raise
         self._doubted = None
         ends = {topic: bounds[topic].end for topic in positions}
-        self._buffer = Buffer(positions, ends, world.settings.buffer_records, world.settings.max_skew_ms)
+        self._buffer = self._new_buffer(positions, ends)
         await self._call(world.log.attach(partition, positions, self._buffer))
 
         self.state = TaskState.WAITING
         await world.views.wait_for(self.meta.views, world)
         self._verify = self._goes_on = False
         self.state = TaskState.RUNNING
+
+    def _new_buffer(self, positions: dict[str, int], ends: dict[str, int]) -> Buffer:
+        settings = self.world.settings
+        return Buffer(positions, ends, settings.buffer_records, settings.max_skew_ms, self.world.paced)
 
     def _look_again(self, error: RefusedError) -> None:
         """Refuse only what a second take-over finds as well.
@@ -220,9 +224,7 @@ class Task:
         assert self._buffer is not None
         positions = self._buffer.offsets()
         bounds = {t: await self._call(self.world.log.bounds(t, self.partition)) for t in positions}
-        settings = self.world.settings
-        ends = {topic: b.end for topic, b in bounds.items()}
-        self._buffer = Buffer(positions, ends, settings.buffer_records, settings.max_skew_ms)
+        self._buffer = self._new_buffer(positions, {topic: b.end for topic, b in bounds.items()})
         await self._call(self.world.log.attach(self.partition, positions, self._buffer))
         self._verify = False
 

@@ -61,7 +61,8 @@ class Adaptive(Pipeline):
         """A fact, or a correction, arrives at the task of its SKU."""
         partition = partition_of(fact.sku, self._partitions)
         self._skus[partition].add(fact.sku)
-        outcome = apply(fact, self.state, self.horizons, now_ms)
+        compared_ms = self._books[partition].book.compared_ms
+        outcome = apply(fact, self.state, self.horizons, now_ms, compared_ms)
         if isinstance(outcome, Refusal):
             self.refused[outcome.reason] += 1
         elif isinstance(outcome, Admitted) and outcome.recheck:

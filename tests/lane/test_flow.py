@@ -101,6 +101,17 @@ def test_gaps_and_markers_move_the_offset() -> None:
     assert b.offsets()["a"] == 4
 
 
+def test_a_paced_topic_is_taken_in_portions_and_the_others_whole() -> None:
+    """A burst in the one never makes the records of the other wait, and loses none of its own."""
+    b = Buffer({"a": 0, "b": 0}, {"a": 0, "b": 0}, 100, 1_000, {"b": 2})
+    b.deliver(chunk("b", 0, [10] * 5))
+    b.deliver(chunk("a", 0, [20, 30, 40]))
+    assert b.count == 5
+    portions = [[(r.topic, r.offset) for r in b.take(100)] for _ in range(3)]
+    assert portions == [[("b", 0), ("b", 1), ("a", 0), ("a", 1), ("a", 2)], [("b", 2), ("b", 3)], [("b", 4)]]
+    assert b.offsets() == {"a": 3, "b": 5}
+
+
 def test_a_hole_in_the_input_is_noticed() -> None:
     """A chunk that does not start where the last ended fails the task instead of losing records."""
     b = buffer()

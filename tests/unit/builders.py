@@ -19,7 +19,7 @@ from atp.domain.nodes import parse_node
 from atp.domain.policy import parse_policy
 from atp.domain.record import content_bytes
 from atp.domain.refusals import Refusal
-from atp.domain.times import to_ms
+from atp.domain.times import FOREVER_MS, to_ms
 
 SKU = "S"
 Fact = dict[str, Any]
@@ -63,12 +63,17 @@ class Product:
         document = {"source": source, "region": region, "watermark": stamp(watermark)}
         self.world.watermarks.put(parse_heartbeat(document))
 
+    @property
+    def compared_ms(self) -> int:
+        """Up to here facts were held against snapshots."""
+        return -FOREVER_MS
+
     def take(self, topic: str, value: Fact) -> Outcome:
         """Decode, judge and apply one fact."""
         fact = decode(topic, msgspec.json.encode(value))
         if isinstance(fact, Refusal):
             return fact
-        return apply(fact, self.state, self.world.policies.horizons(), to_ms(self.now))
+        return apply(fact, self.state, self.world.policies.horizons(), to_ms(self.now), self.compared_ms)
 
     def take_all(self, facts: Iterable[tuple[str, Fact]]) -> None:
         """Take facts none of which may be refused."""

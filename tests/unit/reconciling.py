@@ -36,6 +36,11 @@ class Reconciled(Product):
         """What reconciliation works with."""
         return Desk(self.books, self.state, self.world, self.world.policies.horizons(), to_ms(self.now))
 
+    @property
+    def compared_ms(self) -> int:
+        """Up to here facts were held against snapshots."""
+        return self.books.book.compared_ms
+
     def take(self, topic: str, value: Fact) -> Any:
         """Take a fact; one that is dated before the latest snapshot has it compared anew."""
         outcome = super().take(topic, value)

@@ -192,6 +192,21 @@ def test_a_key_that_a_complete_snapshot_does_not_name_is_nothing() -> None:
     assert atp.reports[-1].drifting_keys == 1
 
 
+def test_a_late_fact_of_a_key_that_no_snapshot_named_drifts_at_once() -> None:
+    """A complete snapshot said by its silence that there is nothing; nobody waits for the next one to say it again."""
+    atp, wire = product()
+    other = Wire("OTHER")
+    atp.snapshot(WMS_SNAPSHOTS_TOPIC, [stock_row("N1", sellable=20)], NOON)
+    atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON, source="oms")
+    atp.take_all([other.stock("adjusted", NOON + 2 * MINUTE, node="N1", state="sellable", delta=4, reason="found")])
+    assert atp.exceptions == {}
+    late = other.stock("adjusted", NOON - 30 * MINUTE, node="N1", state="sellable", delta=9, reason="found")
+    order = wire.reservation("R-1/1", 1, "FIRM", NOON - 20 * MINUTE, open=2)
+    atp.take_all([late, order])
+    told = {(found.sku, found.kind): (found.units, found.cause) for found in atp.exceptions.values()}
+    assert told == {("OTHER", "stock"): (9, "LOST_UNITS"), (wire.sku, "reservations"): (2, "MISSING_RELEASE")}
+
+
 def test_a_repeated_snapshot_changes_nothing() -> None:
     """The same rows and the same marker again: one report, no row counted twice."""
     atp, _ = product()
