@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import settings
 
 from atp.brokers.embedded import EmbeddedBroker
 from atp.brokers.kafka import KafkaCluster
+
+# A loaded machine must fail no property.
+settings.register_profile("product", deadline=None)
+settings.load_profile("product")
 
 
 @dataclass(frozen=True)

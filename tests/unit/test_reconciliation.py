@@ -193,7 +193,7 @@ def test_a_key_that_a_complete_snapshot_does_not_name_is_nothing() -> None:
 
 
 def test_a_late_fact_of_a_key_that_no_snapshot_named_drifts_at_once() -> None:
-    """A complete snapshot said by its silence that there is nothing; nobody waits for the next one to say it again."""
+    """A complete snapshot said by its silence that there is nothing; nobody waits for the next one."""
     atp, wire = product()
     other = Wire("OTHER")
     atp.snapshot(WMS_SNAPSHOTS_TOPIC, [stock_row("N1", sellable=20)], NOON)
