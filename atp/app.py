@@ -76,6 +76,7 @@ lanes = {found.name: found for found in (lane, region_lane)}
 control, region_control = ControlWorld(), ControlWorld()
 
 
+lane.sweep_at(lambda: config.sweep_keys_per_s_of(control.world.policies.sweep_keys_per_s))
 lane.view(topics.POLICIES.name).on_change(control.watch_policies)
 lane.view(topics.NODES.name).on_change(control.watch_nodes)
 lane.view(topics.MODES.name).on_change(control.watch_modes)

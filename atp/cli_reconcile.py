@@ -26,8 +26,7 @@ def reconcile_verify(
     now: Annotated[str | None, typer.Option(help="RFC 3339 instant; default: the latest in the file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare every snapshot of a file with its facts, and do as its decisions say; exit code 1 when a key drifts
-    (unless every drift was rejected) or rows are missing."""
+    """Compare a file's snapshots with its facts, as its decisions say; exit code 1 on drift or missing rows."""
     from atp.commands import reconcile as command
 
     command.verify(command.Verify(facts, policy, nodes, now, as_json), sys.stdout, sys.stderr)

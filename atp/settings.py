@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     max_skew_ms: Annotated[int, Field(ge=0)] = Field(
         3_600_000, description="ms of fact time by which one topic may run ahead of another"
     )
-    sweep_keys_per_s: Annotated[int, Field(ge=1)] = Field(1000, description="keys/s re-reckoned by a sweep, per task")
+    sweep_keys_per_s: Annotated[int, Field(ge=0)] = Field(
+        0, description="keys/s and task that a sweep of this worker visits at most; 0: as many as the policy says"
+    )
     snapshot_rows_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
         400, description="rows of a snapshot that a turn takes in, so that facts never wait for them"
     )
@@ -135,6 +137,10 @@ class Settings(BaseSettings):
         wire.check(self)
         return self
 
+    def sweep_keys_per_s_of(self, policy_keys_per_s: int) -> int:
+        """How fast this worker sweeps: as the policy says, or slower."""
+        return min(policy_keys_per_s, self.sweep_keys_per_s or policy_keys_per_s)
+
     def admin(self) -> dict[str, Any]:
         """Connection settings in librdkafka's words."""
         return {"bootstrap.servers": self.bootstrap, **wire.librdkafka(self)}
@@ -155,7 +161,6 @@ class Settings(BaseSettings):
             session_timeout_ms=self.session_timeout_ms,
             heartbeat_interval_ms=self.session_timeout_ms // 5,
             max_skew_ms=self.max_skew_ms,
-            sweep_keys_per_s=self.sweep_keys_per_s,
             cached_rows=self.cached_rows,
             dead_letter_topic=DEAD_LETTERS.name,
             dead_letters_per_minute=self.dead_letters_per_minute,

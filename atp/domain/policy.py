@@ -69,6 +69,7 @@ class Policy(BaseModel):
     region_drift_keys_share: Annotated[float, Field(ge=0, le=1)] = 0.02
     region_drift_units_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     clean_cycles_to_restore: Positive = 2
+    sweep_keys_per_s: Positive = 1000  # of the default scope: per task; a sweep passes through all regions
     heartbeat_timeout_s: Positive = 300
     freshness_target_s: Positive = 300
     freshness_share: Annotated[float, Field(ge=0, le=1)] = 0.95
@@ -259,6 +260,11 @@ class PolicyBook:
         """The retention horizons of the default policy."""
         policy = self._by_scope.get("default", Policy())
         return Horizons(policy.journal_hours, policy.memory_days, policy.ambiguity_ms)
+
+    @property
+    def sweep_keys_per_s(self) -> int:
+        """Keys/s and task that a sweep looks at again, by the default policy."""
+        return self._by_scope.get("default", Policy()).sweep_keys_per_s
 
     def resolve(self, sku: str, region: str) -> RecordPolicy:
         """The policy of a record."""

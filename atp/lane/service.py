@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import structlog
@@ -108,6 +109,10 @@ class Lane:
     def sweep_over(self, table: BaseTable) -> None:
         """The table whose record keys a sweep visits."""
         self.world.sweep_table = table
+
+    def sweep_at(self, keys_per_s: Callable[[], int]) -> None:
+        """How fast a sweep goes, if others than the settings decide: keys a second and task, at least 1."""
+        self.world.sweep_keys_per_s = keys_per_s
 
     def _declare(self, table: BaseTable) -> None:
         for other in self.world.tables:

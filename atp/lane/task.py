@@ -291,7 +291,8 @@ class Task:
         if self.world.views.revision != self._views_revision:
             self._views_revision = self.world.views.revision
             self._sweep.start()
-        paced = self.world.settings.sweep_keys_per_s * since_s
+        rate = self.world.sweep_keys_per_s
+        paced = (self.world.settings.sweep_keys_per_s if rate is None else rate()) * since_s
         return self._sweep.next(max(1, min(int(paced), self.world.settings.final_keys)))
 
     async def _process(self, turn: Turn) -> None:

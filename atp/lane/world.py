@@ -28,6 +28,7 @@ class World:
     changelog_topic: str
     tables: list[BaseTable] = field(default_factory=list)
     sweep_table: BaseTable | None = None
+    sweep_keys_per_s: Callable[[], int] | None = None  # asked for in every turn; None: as the settings say
     paced: dict[str, int] = field(default_factory=dict)  # input topic → records of it that a turn takes at most
     wall_ms: Callable[[], int] = lambda: 0
     on_trouble: Callable[[int, str, str], None] = lambda partition, state, reason: None

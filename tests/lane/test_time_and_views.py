@@ -116,6 +116,26 @@ async def test_a_sweep_is_paced() -> None:
     await worker.stop()
 
 
+async def test_the_pace_of_a_sweep_is_asked_for_in_every_turn() -> None:
+    """Whoever decides it is obeyed at once, in the middle of a sweep."""
+    broker, pace = make_broker(), [1]
+    feed(broker, 60, keys=30)
+    worker = Worker(broker, commit_interval_ms=5)
+    worker.world.sweep_keys_per_s = lambda: pace[0]
+    await worker.start()
+    await worker.settled()
+    worker.seen.clear()
+    for task in worker.manager.tasks.values():
+        assert task._sweep is not None
+        task._sweep.start()
+    await until(lambda: len(set(swept_keys(worker))) >= 4)
+    assert max(len(keys) for kind, keys in worker.seen if kind == "swept") <= 1
+    pace[0] = 1_000_000
+    await until(lambda: len(set(swept_keys(worker))) == 30)
+    assert max(len(keys) for kind, keys in worker.seen if kind == "swept") > 1
+    await worker.stop()
+
+
 async def test_views_are_loaded_before_tasks_run_and_followed() -> None:
     """A task finds the view at its captured end; later records arrive and call the listeners."""
     broker = make_broker()
