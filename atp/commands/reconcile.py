@@ -20,11 +20,10 @@ from atp.domain.balances import SourceBalance
 from atp.domain.exceptions import ExceptionRecord, Stage
 from atp.domain.fold import World
 from atp.domain.partials import SnapshotCompared
+from atp.domain.results import Result, about, decode_result
 from atp.domain.times import rfc3339, to_ms
 from atp.domain.verdicts import Outcome, Verdict
 from atp.settings import Settings
-
-decode_result = msgspec.json.Decoder(Verdict | SourceBalance).decode
 
 
 class Verify(msgspec.Struct, frozen=True):
@@ -155,16 +154,15 @@ def _open(lying: list[dict[str, Any]]) -> int:
     return sum(row["open"] for row in lying)
 
 
-def latest(config: Settings) -> list[Verdict | SourceBalance]:
+def latest(config: Settings) -> list[Result]:
     """The latest verdict of every region, source and kind, and balance of every source, in order of their names."""
-    found: dict[tuple[str, str, str], Verdict | SourceBalance] = {}
+    found: dict[tuple[str, str, str], Result] = {}
     with clients.one_line(config.bootstrap):
         known = admin.partition_counts(admin.client(config.admin()), config.bootstrap).get(topics.RESULTS.name, 0)
         with clients.consumer(config.admin()) as reader:
             for message in clients.read_whole(reader, [(topics.RESULTS.name, p) for p in range(known)]):
                 result = decode_result(message.value())
-                kind = result.kind if isinstance(result, Verdict) else ""
-                found[result.region, result.source, kind] = result
+                found[about(result)] = result
     return [found[name] for name in sorted(found)]
 
 

@@ -89,10 +89,10 @@ def _words(task: TaskStatus) -> str:
     return f"{waiting}; {task.last_error}" if task.last_error else waiting
 
 
-def ask(worker: str) -> Answer:
+def ask(worker: str, timeout_s: float = TIMEOUT_S) -> Answer:
     """What one worker says."""
     try:
-        with urllib.request.urlopen(f"{worker}/status", timeout=TIMEOUT_S) as response:
+        with urllib.request.urlopen(f"{worker}/status", timeout=timeout_s) as response:
             found = msgspec.json.decode(response.read(), type=dict[str, Any])
         return Answer(worker, msgspec.convert(found["lanes"], dict[str, list[TaskStatus]]))
     except (OSError, KeyError, msgspec.MsgspecError) as error:

@@ -12,7 +12,6 @@ import msgspec
 
 from atp import topics
 from atp.domain.availability import Content
-from atp.domain.balances import SourceBalance
 from atp.domain.daily_ledger import LedgerRow
 from atp.domain.exceptions import Decision, ExceptionRecord
 from atp.domain.facts import FACT_TYPES, Identity, Instant, Sku
@@ -20,10 +19,10 @@ from atp.domain.freshness import Heartbeat
 from atp.domain.modes import ChannelMode, ModeChange, ModeCommand
 from atp.domain.nodes import Node
 from atp.domain.policy import Policy
+from atp.domain.results import Result
 from atp.domain.routes import Route
 from atp.domain.slo import Freshness
 from atp.domain.snapshots import SNAPSHOT_TYPES
-from atp.domain.verdicts import Verdict
 from atp.lane import DeadLetter
 from atp.topics import Role, Topic
 
@@ -55,7 +54,7 @@ VALUE_TYPES: dict[str, Any] = {
     topics.MODES.name: ChannelMode,
     topics.MODE_COMMANDS.name: ModeCommand,
     topics.MODE_CHANGES.name: ModeChange,
-    topics.RESULTS.name: Verdict | SourceBalance,
+    topics.RESULTS.name: Result,
     topics.FRESHNESS.name: Freshness,
     topics.ROUTES.name: Route,
     topics.LEDGER.name: LedgerRow,

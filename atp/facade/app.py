@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atp import metrics
 from atp.facade import changes, health, lookups, problems
-from atp.facade.console import pages
+from atp.facade.console import actions, pages
 from atp.facade.context import Facade
 
 DESCRIPTION = """What may be sold now per SKU, region and sales channel, with age and reasons of every answer.
@@ -63,6 +63,6 @@ def create_app(facade: Facade) -> FastAPI:
                   docs_url=None, redoc_url=None)  # fmt: skip # their pages load assets from another host
     problems.install(app)
     app.add_middleware(Measured)
-    for part in (lookups, changes, health, pages):
+    for part in (lookups, changes, health, pages, actions):
         app.include_router(part.router(facade))
     return app

@@ -11,20 +11,15 @@ import msgspec
 
 from atp import metrics, topics
 from atp.client import Answer, Client, Doubt, Staleness
-from atp.domain.modes import Mode
 from atp.domain.routes import Answerer, RouteBook, RouteError, parse_route
-from atp.facade.documents import Documents
+from atp.facade.console import kept
+from atp.facade.documents import Documents, by_key
 from atp.facade.keys import Keys, load_keys
 from atp.facade.legacy import Mart
 from atp.facade.problems import ProblemError
 from atp.settings import Settings
 
 REFRESH_S = 2.0
-# What the console shows beside the records. A topic that the product does not have yet is said to be missing.
-FRESHNESS, MODE_CHANGES = topics.FRESHNESS.name, topics.MODE_CHANGES.name
-EXCEPTIONS, LEDGER = "atp.reconciliation.exceptions.v1", "atp.ledger.daily.v1"
-STATES = (topics.ROUTES.name, topics.MODES.name, topics.HEARTBEATS.name, FRESHNESS, EXCEPTIONS, LEDGER)
-EVENTS = (MODE_CHANGES, topics.DEAD_LETTERS.name)
 
 
 class Answered(msgspec.Struct):
@@ -59,7 +54,9 @@ class Facade:
         self.config = config
         staleness = Staleness(config.degrade_after_ms, config.refuse_after_ms)
         self.client = Client(config.bootstrap, staleness, config.admin())
-        self.documents = Documents(config.admin(), STATES, EVENTS)
+        self.documents = Documents(config.admin(), {topics.ROUTES.name: by_key})
+        # apart from the routes: what only people look at must not keep answers waiting
+        self.shown = Documents(config.admin(), kept.STATES, kept.EVENTS, kept.COURSES)
         secret = config.api_keys
         self.keys: Keys = load_keys(secret.get_secret_value() if secret else None)
         self.mart = Mart(config.legacy_mart)
@@ -70,6 +67,7 @@ class Facade:
         """Read from the broker, and the mart, while the app serves."""
         self.client.start()
         self.documents.start()
+        self.shown.start()
         task = asyncio.create_task(self._refresh_mart())
         try:
             yield
@@ -77,6 +75,7 @@ class Facade:
             task.cancel()
             await asyncio.to_thread(self.client.stop)
             await asyncio.to_thread(self.documents.stop)
+            await asyncio.to_thread(self.shown.stop)
 
     async def _refresh_mart(self) -> None:
         while True:
@@ -137,11 +136,6 @@ class Facade:
             found.published_at,
             found.age_ms,
         )
-
-    def untrusted(self) -> list[str]:
-        """The channels that may not sell confidently now, as `region|channel`."""
-        modes = list(self.client.view.modes.items())
-        return sorted(f"{region}|{channel}" for (region, channel), row in modes if row.mode is not Mode.CONFIDENT)
 
 
 _NOTHING: tuple[Any, ...] = (None, None, None, (), (), None, None, None, None)

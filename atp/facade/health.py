@@ -1,19 +1,29 @@
 """Health, readiness and metrics that tell the truth.
 
-Ready means: everything published at the start was read, and what is known is not too old to sell by. A channel that
-may not sell confidently is no reason to take the façade away: it is named in `untrusted`.
+ready        complete, fresh, and every channel sells confidently
+degraded     answers are right but careful: the view lags, a channel is delayed, untrusted or held back by an
+             operator, or nobody measures a region's freshness; still 200
+unavailable  a question could not be answered: not everything was read yet, or what is known is too old; 503
+
+A balancer takes a replica away on 503. What is wrong with the data is wrong in every replica: to take them all away
+would turn careful sales into none, so it never makes a replica unavailable.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from atp import metrics
+from atp import metrics, topics
 from atp.client import State
+from atp.client.client import ClientStatus
+from atp.domain.modes import OPERATOR, Degradation
+from atp.facade.console import freshness
+from atp.facade.console.modes import careful
 from atp.facade.context import Facade
 from atp.facade.models import ReadyModel
 
@@ -21,24 +31,42 @@ from atp.facade.models import ReadyModel
 def readiness(facade: Facade) -> dict[str, Any]:
     """What the façade says of itself."""
     status = facade.client.status()
-    too_old = status.age_ms is not None and status.age_ms > facade.config.refuse_after_ms
-    problems = [found for found in (status.error, facade.documents.error, facade.mart.error) if found]
-    if status.regressed:
-        problems.append(f"{status.regressed} records with a lower version were refused: somebody else writes")
-    if status.unreadable:
-        problems.append(f"{status.unreadable} records could not be read")
+    kinds = careful(facade.client.view.modes.copy().values())
+    unmeasured = freshness.unmeasured(facade.shown.of(topics.FRESHNESS.name), time.time_ns() // 1_000_000)
+    problems, ready = _problems(facade, status), _can_answer(facade, status)
+    degraded = status.state is State.LAGGING or kinds or unmeasured or problems
     return {
-        # without the routes nobody would know who answers
-        "ready": status.state is not State.RESTORING and facade.documents.ready and not too_old,
+        "ready": ready,
+        "status": "unavailable" if not ready else "degraded" if degraded else "ready",
         "state": status.state,
         "age_ms": status.age_ms,
         "restored_share": status.restored_share,
         "keys": status.keys,
         "lag": status.lag,
-        "untrusted": facade.untrusted(),
+        "delayed": kinds.get(Degradation.DELAYED, []),
+        "untrusted": kinds.get(Degradation.UNTRUSTED, []),
+        "by_operator": kinds.get(OPERATOR, []),
+        "unmeasured": unmeasured,
         "problems": problems,
         "api_keys": not facade.keys.open,
     }
+
+
+def _can_answer(facade: Facade, status: ClientStatus) -> bool:
+    """Whether every question would get an answer; beside a legacy mart only the routes say whose it is."""
+    too_old = status.age_ms is not None and status.age_ms > facade.config.refuse_after_ms
+    routed = facade.mart.path is None or facade.documents.ready
+    return status.state is not State.RESTORING and routed and not too_old
+
+
+def _problems(facade: Facade, status: ClientStatus) -> list[str]:
+    found = (status.error, facade.documents.error, facade.shown.error, facade.mart.error)
+    problems = list(dict.fromkeys(problem for problem in found if problem))
+    if status.regressed:
+        problems.append(f"{status.regressed} records with a lower version were refused: somebody else writes")
+    if status.unreadable:
+        problems.append(f"{status.unreadable} records could not be read")
+    return problems
 
 
 def router(facade: Facade) -> APIRouter:
@@ -52,7 +80,7 @@ def router(facade: Facade) -> APIRouter:
 
     @found.get("/health/ready", responses={200: {"model": ReadyModel}, 503: {"model": ReadyModel}})
     async def ready() -> JSONResponse:
-        """Whether answers come from a complete and fresh view."""
+        """Whether every question gets an answer (200), and what makes answers careful; 503 when it would not."""
         said = readiness(facade)
         return JSONResponse(said, 200 if said["ready"] else 503)
 

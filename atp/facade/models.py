@@ -79,13 +79,19 @@ class ModesModel(_Strict):
 
 
 class ReadyModel(BaseModel):
-    """Whether the façade may be asked, and what is not as it should be."""
+    """Whether the façade may be asked, and what makes its answers careful."""
 
-    ready: bool
+    ready: bool = Field(description="every question gets an answer")
+    status: Literal["ready", "degraded", "unavailable"] = Field(
+        description="degraded: answers are right but careful, for the reasons below; still 200"
+    )
     state: Literal["RESTORING", "FOLLOWING", "LAGGING"]
     age_ms: int | None
     restored_share: float
-    untrusted: list[str] = Field(description="region|channel that may not sell confidently now")
+    delayed: list[str] = Field(description="region|channel that sells carefully: a source is late")
+    untrusted: list[str] = Field(description="region|channel that sells carefully: data disagree with their source")
+    by_operator: list[str] = Field(description="region|channel that an operator holds back")
+    unmeasured: list[str] = Field(description="regions whose freshness nobody measures now")
     problems: list[str]
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from docs.screenshots import SKUS, chromium, scene
+from docs.scene import DRIFTING, SILENT, SKUS, UNTRUSTED, scene
+from docs.screenshots import chromium
 from tests.cli import atp
 
 pytestmark = pytest.mark.browser
@@ -62,20 +63,74 @@ def explain(page: playwright_api.Page, sku: str = SKUS[0]) -> None:
 
 
 def test_the_page_tells_modes_with_kind_and_cause(page: playwright_api.Page) -> None:
-    """A degraded channel shows its mode in words, which kind of degradation, why and since when."""
-    row = page.locator("#channels tbody tr", has_text="nordics")
-    assert "CONSERVATIVE" in row.inner_text()
-    assert re.search(r"delayed but safe, STALE_SOURCE, since \d\d:\d\d:\d\d|since \d{4}-", row.inner_text())
-    south = page.locator("#channels tbody tr", has_text="south").inner_text()
-    assert "SUSPENDED" in south
-    assert "by an operator" in south
+    """A degraded channel shows in words and signs which kind of degradation it is, why, and since when."""
+    said = {
+        SILENT: r"CONSERVATIVE\s+◷ delayed but safe\s+STALE_SOURCE, since (\S+ )?\d\d:\d\d:\d\d",
+        UNTRUSTED: r"CONSERVATIVE\s+≠ current but untrusted\s+DRIFT, since (\S+ )?\d\d:\d\d:\d\d",
+        "south": r"SUSPENDED\s+⚑ by an operator\s+OPERATOR, since",
+    }
+    for region, words in said.items():
+        row = page.locator("[data-part=channels] tbody tr", has_text=region)
+        row.get_by_text(re.compile("CONSERVATIVE|SUSPENDED")).first.wait_for()
+        assert re.search(words, row.inner_text()), row.inner_text()
+    healthy = page.locator("[data-part=channels] tbody tr", has_text="france").inner_text()
+    assert re.findall("CONFIDENT|CONSERVATIVE|SUSPENDED", healthy) == ["CONFIDENT"] * 4
 
 
-def test_what_does_not_exist_is_said_plainly(page: playwright_api.Page) -> None:
-    """A topic that nobody writes yet, or that is empty, is a sentence and not an empty box."""
-    for part in ("exceptions", "ledger"):
-        text = page.locator(f"[data-part={part}]").inner_text()
-        assert re.search(r"does not exist|No .* (open|written)", text), text
+def test_the_pill_says_that_answers_are_careful(page: playwright_api.Page) -> None:
+    """Degraded, with how many channels are delayed, untrusted and held back."""
+    page.locator(
+        "#ready", has_text=re.compile(r"degraded, 4 channels delayed, 4 channels untrusted, \d held")
+    ).wait_for()
+
+
+def test_drift_is_told_per_region_and_source(page: playwright_api.Page) -> None:
+    """The latest verdict on every snapshot: in sign and word, with keys, units and those promised too many."""
+    rows = page.locator("[data-part=drift] tbody tr")
+    assert re.search(r"≠\s*DRIFT\s+10 of 20\s+135 of [\d,]+\s+135", rows.filter(has_text=UNTRUSTED).inner_text())
+    assert re.search(r"●\s*CLEAN\s+0 of 30", rows.filter(has_text="uk").inner_text())
+
+
+def test_an_exception_is_approved_with_the_keyboard_alone(
+    page: playwright_api.Page, running: tuple[str, str]
+) -> None:
+    """Enter on the button, a reason, Enter: the correction is applied, the row says so by itself, the CLI agrees."""
+    row = exception(page, SKUS[0])
+    exception_id = row.get_attribute("data-id")
+    row.get_by_role("button", name=re.compile("^Approve")).focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#decide").get_by_text("ours").count() >= 1
+    page.keyboard.type("recounted")
+    page.keyboard.press("Enter")
+    page.locator("#exceptions-said", has_text=re.compile(f"{exception_id} is (APPROVED|APPLIED)")).wait_for()
+    page.locator(f"tr[data-id={exception_id}]", has_text="APPLIED").wait_for()
+    assert page.evaluate("document.activeElement.id") == "exceptions"
+    shown = json.loads(atp("exceptions", "show", exception_id, "--json", ATP_BOOTSTRAP=running[1]).stdout)
+    assert ("APPROVED", "anyone", "recounted") in [(s["state"], s["by"], s["why"]) for s in shown["history"]]
+
+
+def test_an_exception_is_rejected_and_leaves_the_list(page: playwright_api.Page) -> None:
+    """A reason is demanded; Escape decides nothing; rejected, it is nobody's work any more and the row goes."""
+    row = exception(page, SKUS[1])
+    exception_id = row.get_attribute("data-id")
+    button = row.get_by_role("button", name=re.compile("^Reject"))
+    button.click()
+    page.keyboard.press("Enter")
+    assert page.locator("#decide").is_visible(), "without a reason nothing is sent"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.dataset.key") == f"{exception_id}/reject"
+    button.click()
+    page.locator("#decide input[name=reason]").fill("the snapshot was taken too early")
+    page.locator("#decide").get_by_role("button", name="Reject").click()
+    page.locator("#exceptions-said", has_text=f"{exception_id} is REJECTED").wait_for()
+    page.locator(f"tr[data-id={exception_id}]").wait_for(state="detached")
+
+
+def exception(page: playwright_api.Page, sku: str) -> playwright_api.Locator:
+    """The row of a SKU's exception in the region where two drift."""
+    row = page.locator("[data-part=exceptions] tbody tr", has_text=sku).filter(has_text=DRIFTING)
+    row.wait_for()
+    return row
 
 
 def test_the_waterfall_is_that_of_the_command_line(page: playwright_api.Page, running: tuple[str, str]) -> None:
@@ -109,7 +164,7 @@ def test_a_mode_set_with_the_keyboard_alone_is_seen_at_once(
     page.keyboard.type("drill")
     page.keyboard.press("Enter")
     page.locator("#mode-said", has_text="uk|web is SUSPENDED").wait_for()
-    page.locator("#channels tbody tr", has_text=re.compile(r"^uk")).get_by_text("SUSPENDED").wait_for()
+    page.locator("#channels tbody tr", has_text=re.compile(r"^uk")).locator(".chip.stop").wait_for()
     listed = json.loads(atp("modes", "list", "--json", ATP_BOOTSTRAP=running[1]).stdout)["modes"]
     (row,) = [row for row in listed if (row["region"], row["channel"]) == ("uk", "web")]
     assert (row["mode"], row["cause"], row["reason"]) == ("SUSPENDED", "OPERATOR", "drill")
@@ -122,16 +177,28 @@ def test_replaying_what_is_still_wrong_is_refused_and_said(page: playwright_api.
     page.locator("#letters-said.wrong", has_text="would be refused again").wait_for()
 
 
-def test_every_partition_and_source_is_shown(page: playwright_api.Page) -> None:
-    """Eight running tasks; the late source is told apart by word, and each source has its line."""
-    page.locator("#workers li", has_text="RUNNING").nth(7).wait_for()
-    assert page.locator("#freshness tbody tr", has_text="nordics").get_by_text("late").count() == 1
-    assert page.locator("#freshness svg.spark").count() >= 7
+def test_every_partition_of_every_lane_is_shown(page: playwright_api.Page) -> None:
+    """Eight running tasks of each lane, and one sentence that says that nothing is wrong."""
+    page.locator("#workers li", has_text="RUNNING").nth(15).wait_for()
+    page.locator("#workers", has_text="Every partition of every lane runs.").wait_for()
+
+
+def test_freshness_is_shown_against_its_target(page: playwright_api.Page) -> None:
+    """The silent source is told in words, its region is late; every source has a course, every region a budget."""
+    sources = page.get_by_role("region", name="Sources", exact=True).locator("tbody tr")
+    sources.filter(has_text=SILENT).get_by_text("silent").wait_for()
+    assert sources.locator("svg.spark").count() == sources.count() >= 7
+    label = sources.filter(has_text=SILENT).locator("svg.spark").get_attribute("aria-label")
+    assert re.search(rf"wms in {SILENT}: 1[4-9] min behind", label or "")
+    regions = page.get_by_role("region", name="Regions against their target").locator("tbody tr")
+    late = regions.filter(has_text=SILENT).inner_text()
+    assert re.search(r"(late|budget spent)\s+overdrawn by", late), late
+    assert re.search(r"in time\s+100 %", regions.filter(has_text="uk").inner_text())
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(running: tuple[str, str], browser: playwright_api.Browser, scheme: str) -> None:
-    """The accessibility checker finds no violation, in either colour scheme, with a waterfall open."""
+    """The accessibility checker finds no violation, in either colour scheme, with a waterfall and a detail open."""
     from axe_playwright_python.sync_playwright import Axe
 
     page = browser.new_page(color_scheme=scheme)
@@ -139,6 +206,7 @@ def test_axe_finds_nothing(running: tuple[str, str], browser: playwright_api.Bro
     page.goto(running[0])
     page.get_by_text(re.compile("^Live, ")).wait_for()
     explain(page)
+    page.locator("details > summary").first.click()
     found = Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     page.close()

@@ -75,6 +75,7 @@ async def opened(config: Settings) -> AsyncIterator[Door]:
     async with facade.running(), httpx.AsyncClient(transport=transport, base_url="http://atp") as http:
         assert await asyncio.to_thread(facade.client.wait_ready, 120)
         assert await asyncio.to_thread(facade.documents.wait_ready, 120)
+        assert await asyncio.to_thread(facade.shown.wait_ready, 120)
         yield Door(facade, http, config.bootstrap)
 
 

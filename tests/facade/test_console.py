@@ -33,11 +33,14 @@ async def test_an_operator_signs_in_with_a_cookie_that_no_script_reads(door: Doo
     assert "console.js" in (await door.http.get("/")).text
 
 
-async def test_another_sites_form_cannot_act(door: Door) -> None:
-    """An action needs a header that a form cannot send, even with the operator's key."""
-    headers = {"Authorization": "Bearer boss-key"}
-    refused = await door.http.post("/console/modes", json=ACTION, headers=headers)
-    assert (refused.status_code, refused.json()["type"]) == (403, "urn:atp:problem:not-the-console")
+async def test_neither_channels_nor_other_sites_forms_can_act(door: Door) -> None:
+    """An action needs an operator's key, and a header that a form cannot send."""
+    for path in ("/console/modes", "/console/exceptions", "/console/dead-letters/replay"):
+        refused = await door.http.post(path, json={}, headers={"Authorization": "Bearer boss-key"})
+        assert (refused.status_code, refused.json()["type"]) == (403, "urn:atp:problem:not-the-console")
+        for key, status in (("web-key", 403), ("stolen", 401)):
+            headers = {"Authorization": f"Bearer {key}", "X-ATP-Console": "1"}
+            assert (await door.http.post(path, json={}, headers=headers)).status_code == status
 
 
 async def test_what_the_command_refuses_is_a_problem(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +50,11 @@ async def test_what_the_command_refuses_is_a_problem(door: Door, monkeypatch: py
     refused = await door.http.post("/console/modes", json={**ACTION, "mode": "PERHAPS"}, headers=headers)
     assert refused.status_code == 422
     assert "mode = 'PERHAPS'" in refused.json()["detail"]
+    word = {"exception_id": "x-none", "verb": "approve", "reason": "seen"}
+    for wrong, status, says in (
+        ({}, 409, "ID = 'x-none': no exception has this id"),
+        ({"reason": " "}, 422, "--reason = ' '"),
+        ({"verb": "ignore"}, 422, "Invalid enum value 'ignore'"),
+    ):
+        refused = await door.http.post("/console/exceptions", json={**word, **wrong}, headers=headers)
+        assert (refused.status_code, says in refused.json()["detail"]) == (status, True), refused.text

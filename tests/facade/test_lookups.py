@@ -52,7 +52,7 @@ async def test_a_switch_of_mode_counts_at_once(door: Door) -> None:
     await eventually(door, "/v1/availability/S3?region=uk", {"sellable": 0, "mode": "SUSPENDED", "confidence": "LOW"})
     modes = ModesModel.model_validate_json((await door.get("/v1/modes")).content)
     assert [(row.region, row.channel, row.mode) for row in modes.modes] == [("uk", "web", "SUSPENDED")]
-    assert ReadyModel.model_validate_json((await door.get("/health/ready")).content).untrusted == ["uk|web"]
+    assert ReadyModel.model_validate_json((await door.get("/health/ready")).content).by_operator == ["uk|web"]
 
 
 async def test_a_bulk_answers_in_order_and_names_what_is_unknown(door: Door) -> None:

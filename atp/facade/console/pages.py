@@ -1,13 +1,12 @@
-"""The console's page, its live state, and its actions, which are those of the command line."""
+"""The console's page, its live state, and the waterfall of a record."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qs
 
 import msgspec
@@ -16,15 +15,16 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from atp.commands import dead_letters, explain, modes
-from atp.commands.errors import CommandError
-from atp.facade.console.state import ConsoleState
+from atp.commands import explain
+from atp.facade.console.actions import done
+from atp.facade.console.operators import COOKIE, operator
+from atp.facade.console.state import gather
 from atp.facade.context import Facade
-from atp.facade.keys import Caller
 from atp.facade.problems import ProblemError
 
 HERE = Path(__file__).parent
-COOKIE, ACTION_HEADER = "atp_key", "x-atp-console"
+KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+STATIC = {path.name: path for path in sorted((HERE / "static").iterdir()) if path.suffix in KINDS}
 PERIOD_S = 1.0
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
@@ -34,36 +34,18 @@ HEADERS = {
 }
 
 
-class ModeAction(msgspec.Struct):
-    """Set the mode of a channel by hand."""
-
-    region: str
-    channel: str
-    mode: str
-    reason: str = ""
-    hours: int = modes.HOURS
-
-
-class ReplayAction(msgspec.Struct):
-    """Replay the dead letters of a topic with a reason code."""
-
-    topic: str
-    reason: str
-    dry_run: bool = False
-
-
 class Live:
     """The state, gathered at most once a period, however many look at it."""
 
     def __init__(self, facade: Facade) -> None:
-        self._state, self._lock = ConsoleState(facade), asyncio.Lock()
+        self._facade, self._lock = facade, asyncio.Lock()
         self._found, self._at_s = b"", 0.0
 
     async def current(self) -> bytes:
         """The state as JSON."""
         async with self._lock:
             if time.monotonic() - self._at_s >= PERIOD_S:
-                self._found = msgspec.json.encode(await asyncio.to_thread(self._state.gather))
+                self._found = msgspec.json.encode(await asyncio.to_thread(gather, self._facade))
                 self._at_s = time.monotonic()
             return self._found
 
@@ -79,16 +61,10 @@ def router(facade: Facade) -> APIRouter:
     found, live = APIRouter(include_in_schema=False), Live(facade)
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("page.html")
 
-    def operator(request: Request) -> Caller:
-        caller = facade.keys.caller(request, request.cookies.get(COOKIE))
-        if not caller.is_operator:
-            raise ProblemError(403, "operators-only", "For operators", "this key is for a sales channel")
-        return caller
-
     @found.get("/")
     async def console(request: Request) -> HTMLResponse:
         try:
-            signed_in = operator(request) is not None
+            signed_in = operator(facade, request) is not None
         except ProblemError:
             signed_in = False
         return HTMLResponse(page.render(signed_in=signed_in, open=facade.keys.open), headers=HEADERS)
@@ -102,60 +78,21 @@ def router(facade: Facade) -> APIRouter:
 
     @found.get("/console/static/{name}")
     async def static(name: str) -> Response:
-        kinds = {"console.js": "text/javascript", "console.css": "text/css", "icon.svg": "image/svg+xml"}
-        if name not in kinds:
-            raise ProblemError(404, "not-found", "Not found", f"name = {name!r}: allowed are {', '.join(kinds)}")
-        return Response((HERE / "static" / name).read_bytes(), media_type=kinds[name], headers=HEADERS)
+        if name not in STATIC:
+            raise ProblemError(404, "not-found", "Not found", f"name = {name!r}: allowed are {', '.join(STATIC)}")
+        return Response(STATIC[name].read_bytes(), media_type=KINDS[STATIC[name].suffix], headers=HEADERS)
 
     @found.get("/console/events")
     async def events(request: Request) -> EventSourceResponse:
-        operator(request)
+        operator(facade, request)
         return EventSourceResponse(live.events())
 
     @found.get("/console/explain")
     async def waterfall(
         request: Request, sku: Annotated[str, Query(min_length=1)], region: Annotated[str, Query(min_length=1)]
     ) -> Response:
-        operator(request)
+        operator(facade, request)
         options = explain.Options(as_json=True)
-        return await _done(lambda out: explain.run(sku, region, options, out))
-
-    @found.post("/console/modes")
-    async def set_mode(request: Request) -> Response:
-        action = await _action(request, ModeAction)
-        by = operator(request).name
-        return await _done(
-            lambda out: modes.set_mode(
-                action.region, action.channel, action.mode, action.reason, out, action.hours, by
-            )
-        )
-
-    @found.post("/console/dead-letters/replay")
-    async def replay(request: Request) -> Response:
-        action = await _action(request, ReplayAction)
-        selection = dead_letters.Selection(topic=action.topic, reason=action.reason)
-        return await _done(lambda out: dead_letters.replay(selection, action.dry_run, True, out))
-
-    async def _action(request: Request, kind: Any) -> Any:
-        """The body of an action. The header is what another site's form cannot send."""
-        operator(request)
-        if ACTION_HEADER not in request.headers:
-            raise ProblemError(403, "not-the-console", "Not from the console", f"header {ACTION_HEADER} is missing")
-        try:
-            return msgspec.json.decode(await request.body(), type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ProblemError(422, "invalid-request", "Invalid request", str(error)) from None
+        return await done(lambda out: explain.run(sku, region, options, out))
 
     return found
-
-
-async def _done(command: Callable[[io.StringIO], None]) -> Response:
-    """What a command prints, or its error as a problem."""
-    out = io.StringIO()
-    try:
-        await asyncio.to_thread(command, out)
-    except CommandError as error:
-        raise ProblemError(422 if error.code == 2 else 409, "not-done", "Not done", str(error)) from None
-    text = out.getvalue()
-    body = text if text.startswith("{") else msgspec.json.encode({"said": text.strip()})
-    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
