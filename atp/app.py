@@ -20,7 +20,17 @@ from atp.lane.ports import Clock
 from atp.lane.service import Lane
 from atp.world import ControlWorld
 
-STAGES = ["intake", "receipts", "damages", "stock", "reservations", "reconciliation", "lags", "availability"]
+STAGES = [
+    "intake",
+    "receipts",
+    "damages",
+    "stock",
+    "reservations",
+    "ledger",
+    "reconciliation",
+    "lags",
+    "availability",
+]
 REGION_STAGES = ["partials", "arrivals", "freshness", "modes"]
 
 config = settings.load()

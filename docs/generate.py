@@ -59,6 +59,11 @@ BOUNDS = {
     "exceptions": "a row per SKU with exceptions that are not settled",
     "snapshot_waiting": "a row per 512 SKUs of a snapshot under way; dropped once they are compared",
     "snapshot_progress": "one row per partition: a few figures per source and region, and per snapshot under way",
+    "ledger_tails": "a row per SKU of at most 12 movements",
+    "ledger_chunks": "movements of the last 72 hours and those that came in them; older ones are settled",
+    "ledger_accounts": "a row per SKU; in it stock by node, 14 days of entries, movements that came too late for "
+    "their date until a count has seen them",
+    "ledger_documents": "at most two versions of a settled document for each of two books; never dropped",
     "availability": "a row per published key, two numbers; never dropped",
     "freshness": "a row per region; in it sketches of two hours by source, checks of a day by hour",
     "modes": "a row per region; in it the snapshots that wait for partitions (at most 8 per source), the causes that "

@@ -15,6 +15,7 @@ import msgspec
 
 from atp.domain.facts import Identity, Sku
 from atp.domain.intake import Horizons
+from atp.domain.ledger_account import FINANCE, OPERATIONS, Opening
 from atp.domain.ledger_book import CLASSES, Book, Posting
 from atp.domain.ledger_close import Status
 from atp.domain.ledger_days import PLACES, Days, Entry, Settled
@@ -78,14 +79,17 @@ class Facts(msgspec.Struct):
     demand: dict[str, list[DemandVersion]] = {}  # by reservation line
 
 
-def reckon(facts: Facts, rules: Rules) -> SkuLedger:
-    """The ledger of a SKU by all its facts that are known."""
-    timely, late = _parted(facts.postings, rules)
-    days = Days(rules)
-    marks = checkpoints(timely, late, rules)
-    _book(facts.sku, timely, days, marks, rules)
+def reckon(facts: Facts, rules: Rules, opening: Opening | None = None) -> SkuLedger:
+    """The ledger of a SKU by all its facts that are known, or by those that are not settled, and what is."""
+    opening = opening or Opening.none(facts.sku, rules.horizons)
+    settled_ms = opening.account.settled_ms
+    timely, late = parted(facts.postings, rules)
+    days = Days(rules, opening.account.entries)
+    marks = [mark for mark in checkpoints(timely, late, rules) if mark.end_ms > settled_ms]
+    _book([p for p in timely if p.time_ms >= settled_ms], opening.book(FINANCE), days, marks)
     if marks:
-        play(facts.sku, facts.postings, marks, rules)
+        known = [posting for posting in facts.postings if posting.recorded_ms >= settled_ms]
+        play(known, opening.book(OPERATIONS), marks)
     lines = []
     for mark in marks:
         days.entry(mark.region, mark.ordinal).difference = mark.difference
@@ -98,7 +102,7 @@ def reckon(facts: Facts, rules: Rules) -> SkuLedger:
     return SkuLedger(facts.sku, days.ordered(), lines, list(days.settled.values()), late)
 
 
-def _parted(postings: Iterable[Posting], rules: Rules) -> tuple[list[Posting], list[Posting]]:
+def parted(postings: Iterable[Posting], rules: Rules) -> tuple[list[Posting], list[Posting]]:
     """Facts in order of their times; those that came too late for their date stand apart."""
     timely, late = [], []
     for posting in sorted(postings, key=_order):
@@ -114,9 +118,9 @@ def _order(posting: Posting) -> tuple[int, int, str]:
     return posting.order
 
 
-def _book(sku: str, timely: Iterable[Posting], days: Days, marks: Sequence[Checkpoint], rules: Rules) -> None:
+def _book(timely: Iterable[Posting], book: Book, days: Days, marks: Sequence[Checkpoint]) -> None:
     """Book all facts in order, past every midnight at which operations knew other facts."""
-    book, at = Book(sku, rules.horizons), 0
+    at = 0
     for posting in timely:
         while at < len(marks) and marks[at].end_ms <= posting.time_ms:
             marks[at].financial(book)

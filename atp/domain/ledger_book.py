@@ -19,15 +19,15 @@ from atp.domain.facts import (
     Damage,
     Receipt,
     StockAdjusted,
-    StockCounted,
     StockMoved,
     StockReturned,
     StockShipped,
 )
 from atp.domain.intake import Admitted, Horizons, line_key
-from atp.domain.journal import Journal
-from atp.domain.rows import MemoryRows
+from atp.domain.journal import Entry, Journal
+from atp.domain.rows import MemoryRows, Rows
 from atp.domain.stock import STATES, NodeStock, StockCount, StockEffect, StockRows
+from atp.domain.times import FOREVER_MS
 
 (
     RECEIPTS,
@@ -61,7 +61,7 @@ _CLASS_OF: dict[type, int] = {
 }
 
 
-class DocumentVersion(msgspec.Struct, gc=False):
+class DocumentVersion(msgspec.Struct, array_like=True, gc=False):
     """A version of a receipt line or damage document, with the stream time it was admitted at."""
 
     name: str
@@ -70,15 +70,17 @@ class DocumentVersion(msgspec.Struct, gc=False):
     supplier: str = ""
 
 
-class Posting(msgspec.Struct, gc=False):
-    """An admitted stock, receipt or damage fact, as the ledger books it."""
+class Posting(msgspec.Struct, array_like=True, gc=False):
+    """An admitted stock, receipt or damage fact, as the ledger books it: an effect, a count or a document."""
 
     time_ms: int
     recorded_ms: int
     event_id: str
     movement: int  # its class; of a count, the class of what it corrects
     node: str
-    act: StockEffect | StockCount | DocumentVersion
+    legs: tuple[int, ...] = ()
+    counted: dict[int, int] | None = None
+    document: DocumentVersion | None = None
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -94,24 +96,24 @@ class Posting(msgspec.Struct, gc=False):
 def posting_of(admitted: Admitted) -> Posting:
     """The posting of an admitted fact that may change stock."""
     fact = admitted.fact
-    act: StockEffect | StockCount | DocumentVersion
+    assert fact.node is not None
+    movement = _CLASS_OF.get(type(fact), COUNT_CORRECTIONS)
+    found = Posting(admitted.time_ms, admitted.recorded_ms, fact.event_id, movement, fact.node)
     if isinstance(fact, Receipt):
         name = f"r\x1f{line_key(fact.receipt_id, fact.line)}"
         totals = receipts.totals_of(fact, admitted.time_ms)
-        act = DocumentVersion(name, totals, admitted.stream_ms, fact.supplier or "")
+        found.document = DocumentVersion(name, totals, admitted.stream_ms, fact.supplier or "")
     elif isinstance(fact, Damage):
         totals = damages.totals_of(fact, admitted.time_ms)
-        act = DocumentVersion(f"d\x1f{fact.damage_id}", totals, admitted.stream_ms)
+        found.document = DocumentVersion(f"d\x1f{fact.damage_id}", totals, admitted.stream_ms)
     else:
         act = stock.effect_of(admitted)
-        act.stream_ms = admitted.time_ms  # played in order of time, the journal is pruned by it
-    if isinstance(fact, StockCounted):
-        corrected = fact.source == CORRECTION_SOURCE
-        movement = RECONCILIATION_CORRECTIONS if corrected else COUNT_CORRECTIONS
-    else:
-        movement = _CLASS_OF[type(fact)]
-    assert fact.node is not None
-    return Posting(admitted.time_ms, admitted.recorded_ms, fact.event_id, movement, fact.node, act)
+        if isinstance(act, StockEffect):
+            found.legs = act.legs
+        else:
+            found.counted = act.counted
+            found.movement = RECONCILIATION_CORRECTIONS if fact.source == CORRECTION_SOURCE else COUNT_CORRECTIONS
+    return found
 
 
 class Change(msgspec.Struct, gc=False):
@@ -122,10 +124,17 @@ class Change(msgspec.Struct, gc=False):
     corrected: list[int]
 
 
-class _Overlay(MemoryRows[Any]):
+class BookState(msgspec.Struct, array_like=True):
+    """What a book must go on from when no fact before an instant can come any more; its documents lie elsewhere."""
+
+    nodes: dict[str, NodeStock] = {}
+    corrected_by: dict[str, dict[int, int]] = {}
+
+
+class Overlay(MemoryRows[Any]):
     """Rows over other rows: read through, copied before they are changed."""
 
-    def __init__(self, below: MemoryRows[Any]) -> None:
+    def __init__(self, below: Rows[Any]) -> None:
         super().__init__()
         self._below = below
         self._gone: set[tuple[str, ...]] = set()
@@ -151,31 +160,76 @@ class Book:
         self._kept = msgspec.structs.replace(horizons, journal_hours=horizons.journal_hours + 1)
         self.nodes: MemoryRows[NodeStock] = MemoryRows()
         self._rows = StockRows(self.nodes, MemoryRows(), MemoryRows())
-        self._documents: MemoryRows[History] = MemoryRows()
+        self._documents: Rows[History] = MemoryRows()
         # of a (node, state): the class of the count that is its baseline
         self.corrected_by: dict[tuple[str, int], int] = {}
+
+    @classmethod
+    def resumed(cls, sku: str, horizons: Horizons, state: BookState, documents: Rows[History]) -> Book:
+        """The book that was kept as this state; its own copy of it, but the very documents."""
+        found = cls(sku, horizons)
+        found.nodes.update({(sku, node): row for node, row in deepcopy(state.nodes).items()})
+        found._documents = documents
+        found.corrected_by = {
+            (node, at): movement for node, states in state.corrected_by.items() for at, movement in states.items()
+        }
+        return found
+
+    def kept(self, settled_ms: int) -> BookState:
+        """What to keep of this book, once no fact dated before an instant can come any more."""
+        corrected: dict[str, dict[int, int]] = {}
+        for (node, state), movement in self.corrected_by.items():
+            corrected.setdefault(node, {})[state] = movement
+        nodes = {
+            node: self._without_past(key, row, settled_ms) for key, row in self.nodes.items() for node in key[1:]
+        }
+        return BookState(nodes, corrected)
+
+    def _without_past(self, key: tuple[str, ...], row: NodeStock, settled_ms: int) -> NodeStock:
+        """A node whose journal has only what a later fact may still move.
+
+        That is what lies within doubt of a count, of the past ones or of the next, and the shares of documents, which
+        a late lower version re-dates. Counts only serve drifts, of which the ledger has none.
+        """
+        near_ms = self.horizons.ambiguity_ms
+        edges = [settled_ms, *(baseline[0] for baseline in row.baselines if baseline is not None)]
+        documents_ms = settled_ms - self._kept.journal_ms
+
+        def movable(entry: Entry) -> bool:
+            dated = entry[1] != 0 and entry[0] >= documents_ms
+            return dated or any(-near_ms <= entry[0] - edge <= near_ms for edge in edges)
+
+        journal = Journal((key[0], key[1]), row.tail, self._rows.indexes, self._rows.chunks)
+        tail = [entry for entry in journal.between(-FOREVER_MS, FOREVER_MS) if movable(entry)]
+        return msgspec.structs.replace(row, tail=tail, counts=[])
 
     def overlay(self) -> Book:
         """A book that goes on from here without changing this one."""
         found = Book(self.sku, self.horizons)
         rows = self._rows
-        found.nodes = _Overlay(self.nodes)
-        found._rows = StockRows(found.nodes, _Overlay(rows.indexes), _Overlay(rows.chunks))  # type: ignore[arg-type]
-        found._documents = _Overlay(self._documents)
+        found.nodes = Overlay(self.nodes)
+        found._rows = StockRows(found.nodes, Overlay(rows.indexes), Overlay(rows.chunks))
+        found._documents = Overlay(self._documents)
         found.corrected_by = dict(self.corrected_by)
         return found
 
     def post(self, posting: Posting) -> Iterator[Change]:
         """Book a fact; what it did, node by node."""
-        act = posting.act
-        if isinstance(act, DocumentVersion):
+        if posting.document is not None:
             by_node: dict[str, list[StockEffect]] = {}
-            for effect in self._shares(act):
+            for effect in self._shares(posting.document):
                 by_node.setdefault(effect.node, []).append(effect)
             for node, shares in by_node.items():
                 yield self._apply(node, shares, posting)
         else:
-            yield self._apply(act.node, [act], posting)
+            yield self._apply(posting.node, [self._act(posting)], posting)
+
+    def _act(self, posting: Posting) -> StockEffect | StockCount:
+        """What a posting does; played in order of time, the journal is pruned by it."""
+        node, at_ms = posting.node, posting.time_ms
+        if posting.counted is not None:
+            return StockCount(self.sku, node, posting.order, posting.counted, at_ms)
+        return StockEffect(self.sku, node, at_ms, posting.legs, at_ms)
 
     def _shares(self, version: DocumentVersion) -> list[StockEffect]:
         key = (version.name,)

@@ -16,7 +16,6 @@ from atp.domain.ledger_book import (
     WRITE_OFFS,
     Book,
     Change,
-    DocumentVersion,
     Posting,
 )
 from atp.domain.stock import SELLABLE
@@ -28,7 +27,7 @@ PLACES = ("sellable", "on_hand")
 FIGURES = 2 * len(CLASSES)  # sellable and on hand of every class, in the order of CLASSES
 
 
-class Entry(msgspec.Struct, gc=False):
+class Entry(msgspec.Struct, array_like=True, gc=False):
     """What happened to a SKU on a business date of a region; dates on which nothing happened have none.
 
     `movements`: sellable and on hand of each class in turn. `reserved, promised`: the change since the date before.
@@ -58,9 +57,12 @@ class Settled(msgspec.Struct, gc=False):
 class Days:
     """Entries by (region, date)."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, settled: Iterable[Entry] = ()) -> None:
         self._rules = rules
         self._found: dict[tuple[str, int], Entry] = {}
+        for entry in settled:  # each a copy: what is settled stays as it is
+            movements = list(entry.movements)
+            self._found[entry.region, entry.ordinal] = msgspec.structs.replace(entry, movements=movements)
         self._supplier = ""  # of the latest receipt
         self.settled: dict[tuple[str, int, str], Settled] = {}
 
@@ -90,10 +92,11 @@ class Days:
 
     def _settle(self, region: str, ordinal: int, posting: Posting, movements: list[int]) -> None:
         received, returned = movements[2 * RECEIPTS + 1], movements[2 * RETURNS + 1]
-        if isinstance(posting.act, DocumentVersion) and posting.act.supplier:
-            self._supplier = posting.act.supplier
+        document = posting.document
+        if document is not None and document.supplier:
+            self._supplier = document.supplier
         if received or returned:
-            supplier = posting.act.supplier if isinstance(posting.act, DocumentVersion) else self._supplier
+            supplier = document.supplier if document is not None else self._supplier
             key = (region, ordinal, supplier)
             sums = self.settled.setdefault(key, Settled(region, ordinal, supplier, 0, 0))
             sums.received += received

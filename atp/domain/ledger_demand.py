@@ -13,6 +13,7 @@ import msgspec
 
 from atp.domain.facts import LineState, Reservation
 from atp.domain.intake import Admitted
+from atp.domain.reservations import Line
 from atp.domain.times import FOREVER_MS, to_ms
 
 if TYPE_CHECKING:
@@ -41,6 +42,23 @@ def demand_version(admitted: Admitted) -> DemandVersion:
     node = fact.node if fact.state is LineState.ALLOCATED else None
     times = (admitted.time_ms, admitted.recorded_ms)
     return DemandVersion(*times, fact.version, fact.open, not soft, fact.region, node, expires_ms)
+
+
+def demand_of(line: Line) -> list[DemandVersion]:
+    """What the ledger needs of a reservation line as the worker keeps it."""
+    return [
+        DemandVersion(
+            known.time_ms,
+            known.recorded_ms or known.time_ms,
+            known.version,
+            known.open,
+            known.state is not LineState.SOFT,
+            known.region,
+            known.node if known.state is LineState.ALLOCATED else None,
+            known.expires_ms or FOREVER_MS,
+        )
+        for known in line.versions
+    ]
 
 
 def demand_changes(lines: dict[str, list[DemandVersion]], rules: Rules) -> Iterator[tuple[str, int, int, int]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from atp.domain.ledger_book import RECONCILIATION_CORRECTIONS, Book, DocumentVersion, Posting
+from atp.domain.ledger_book import RECONCILIATION_CORRECTIONS, Book, Posting
 
 if TYPE_CHECKING:
     from atp.domain.daily_ledger import Rules
@@ -112,9 +112,9 @@ def checkpoints(timely: Sequence[Posting], excluded: Sequence[Posting], rules: R
     return sorted(found.values(), key=lambda mark: mark.end_ms)
 
 
-def play(sku: str, postings: Iterable[Posting], marks: Sequence[Checkpoint], rules: Rules) -> None:
+def play(postings: Iterable[Posting], book: Book, marks: Sequence[Checkpoint]) -> None:
     """Play all facts in the order in which they were recorded, past every midnight that asks for it."""
-    book, at = Book(sku, rules.horizons), 0
+    at = 0
     for posting in sorted(postings, key=lambda known: known.arrival):
         if at == len(marks):
             return
@@ -141,14 +141,14 @@ def _reach(*groups: Iterable[Posting]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for postings in groups:
         for posting in postings:
-            if isinstance(posting.act, DocumentVersion):
-                found.setdefault(posting.act.name, set()).add(posting.node)
+            if posting.document is not None:
+                found.setdefault(posting.document.name, set()).add(posting.node)
     return found
 
 
 def _regions(posting: Posting, reach: dict[str, set[str]], rules: Rules) -> set[str]:
-    act = posting.act
-    nodes = reach[act.name] if isinstance(act, DocumentVersion) else {posting.node}
+    document = posting.document
+    nodes = {posting.node} if document is None else reach[document.name]
     return {region for region in map(rules.region_of, nodes) if region is not None}
 
 

@@ -39,6 +39,7 @@ class LineVersion(msgspec.Struct, array_like=True, gc=False):
     released: int
     expires_ms: int  # 0: does not expire
     due: int  # ordinal of the due date, DUE_NOW where there is none
+    recorded_ms: int = 0  # 0: learned before this was kept, or of a snapshot
 
 
 class Line(msgspec.Struct, array_like=True):
@@ -117,7 +118,7 @@ def apply(admitted: Admitted, rows: ReservationRows, horizons: Horizons) -> bool
     book = rows.demand.get((fact.sku,)) or DemandBook()
     _count(book, key, line, -1)
     if isinstance(fact, Reservation):
-        _learn(line, fact, admitted.time_ms, horizons)
+        _learn(line, fact, admitted, horizons)
     else:
         line.shipped += fact.quantity
         line.forget_at_ms = max(line.forget_at_ms, admitted.time_ms + horizons.memory_ms)
@@ -145,21 +146,21 @@ def pairs(admitted: Admitted) -> bool:
     return type(fact) is StockShipped and fact.reservation_id is not None and fact.line is not None
 
 
-def _learn(line: Line, fact: Reservation, time_ms: int, horizons: Horizons) -> None:
+def _learn(line: Line, fact: Reservation, admitted: Admitted, horizons: Horizons) -> None:
     versions = line.versions
     at = bisect_left(versions, fact.version, key=lambda known: known.version)
     if at < len(versions) and versions[at].version == fact.version:
         return
-    versions.insert(at, _version(fact, time_ms))
-    memory_until = time_ms + horizons.memory_ms
+    versions.insert(at, _version(fact, admitted))
+    memory_until = admitted.time_ms + horizons.memory_ms
     if at == len(versions) - 1:
         line.forget_at_ms = known_until_ms(fact, memory_until)
 
 
-def _version(fact: Reservation, time_ms: int) -> LineVersion:
+def _version(fact: Reservation, admitted: Admitted) -> LineVersion:
     return LineVersion(
         fact.version,
-        time_ms,
+        admitted.time_ms,
         fact.state,
         fact.region,
         fact.channel,
@@ -170,6 +171,7 @@ def _version(fact: Reservation, time_ms: int) -> LineVersion:
         fact.released,
         to_ms(fact.expires_at) if fact.state is LineState.SOFT and fact.expires_at is not None else 0,
         fact.due_date.toordinal() if fact.due_date is not None else DUE_NOW,
+        admitted.recorded_ms,
     )
 
 

@@ -1,9 +1,9 @@
 """The flow of facts on one screen: which stages an admitted fact passes, in the order of the stages.
 
     fact           stages
-    Receipt        receipts → stock
-    Damage         damages → stock
-    stock facts    stock (and reservations, where a ship names its line)
+    Receipt        receipts → stock, ledger
+    Damage         damages → stock, ledger
+    stock facts    stock, ledger (and reservations, where a ship names its line)
     Reservation    reservations
     any of them    reconciliation, where it is dated before a snapshot that was compared
 
@@ -28,10 +28,10 @@ def _stages_of(admitted: Admitted) -> tuple[str, ...]:
     if kind is Reservation:
         return ("reservations",)
     if kind is Receipt:
-        return ("receipts",)
+        return ("receipts", "ledger")
     if kind is Damage:
-        return ("damages",)
-    return ("stock", "reservations") if pairs(admitted) else ("stock",)
+        return ("damages", "ledger")
+    return ("stock", "reservations", "ledger") if pairs(admitted) else ("stock", "ledger")
 
 
 def places_of(admitted: Admitted) -> tuple[str, ...]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any
 
 import msgspec
 
-from atp.domain.daily_ledger import Rules, reckon
-from atp.domain.fold import World
+from atp.domain.daily_ledger import reckon
 from atp.domain.ledger_book import Posting
 from atp.domain.ledger_close import Judgement, Status, judge
 from atp.domain.ledger_days import Settled
 from atp.domain.ledger_difference import Line
+from atp.domain.ledger_rules import policy_of, rules_of
 from atp.domain.policy import RecordPolicy
 from atp.domain.refusals import Reason
-from atp.domain.times import Calendar, Day
+from atp.domain.times import Day
 from atp.ledger.columns import Region
 from atp.ledger.gather import Gathered, Missed
 
@@ -37,38 +36,6 @@ class LedgerDay(msgspec.Struct):
     missed: list[Missed]
 
 
-def rules_of(gathered: Gathered, close_ms: int) -> Rules:
-    """The ledger's questions, answered by the node reference and the policies."""
-    world = gathered.world
-
-    @cache
-    def calendar_of(region: str) -> Calendar:
-        return policy_of(world, region).calendar
-
-    @cache
-    def window_ms(region: str) -> int:
-        return policy_of(world, region).correction_ms
-
-    def is_late(region: str, time_ms: int, recorded_ms: int) -> bool:
-        if recorded_ms <= time_ms + window_ms(region):
-            return False
-        return recorded_ms > calendar_of(region).day(time_ms).end_ms + window_ms(region)
-
-    def first_open(region: str, recorded_ms: int) -> int:
-        return recorded_ms - window_ms(region) - 1
-
-    def region_of(node: str) -> str | None:
-        found = world.nodes.get(node)
-        return found.region if found is not None else None
-
-    return Rules(gathered.horizons, region_of, calendar_of, is_late, first_open, close_ms)
-
-
-def policy_of(world: World, region: str) -> RecordPolicy:
-    """What holds for a region as a whole: no SKU has a day of its own in the ledger."""
-    return world.policies.resolve("", region)
-
-
 def ledger_days(gathered: Gathered, close_ms: int, wanted: str | None = None) -> Iterator[LedgerDay]:
     """Region by region, date by date, up to the last one whose midnight has passed."""
     regions = _Regions(gathered, close_ms)
@@ -86,7 +53,7 @@ class _Regions:
         self._lines: dict[tuple[str, int], list[tuple[str, Line]]] = defaultdict(list)
         self._settled: dict[tuple[str, int], list[tuple[str, Settled]]] = defaultdict(list)
         self._missed: dict[tuple[str, int], list[Missed]] = defaultdict(list)
-        self._rules = rules_of(gathered, close_ms)
+        self._rules = rules_of(gathered.world, gathered.horizons, close_ms)
         skus = sorted(gathered.facts)
         for number, sku in enumerate(skus):
             self._reckon(number, sku, skus)

@@ -10,10 +10,10 @@ import msgspec
 from atp import topics
 from atp.domain.fold import World
 from atp.domain.ledger_close import final_ms
+from atp.domain.ledger_rules import policy_of
 from atp.domain.nodes import parse_node
 from atp.domain.policy import parse_policy
 from atp.domain.times import DAY_MS, rfc3339
-from atp.ledger.days import policy_of
 from atp.ledger.gather import Gathered, Record
 from atp.ledger.store import Manifest
 from atp.sources.online_retail import OnlineRetail

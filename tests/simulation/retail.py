@@ -15,6 +15,7 @@ import agents.availability
 import agents.damages
 import agents.intake
 import agents.lags
+import agents.ledger
 import agents.receipts
 import agents.reconciliation
 import agents.reservations
@@ -31,6 +32,7 @@ from atp.world import ControlWorld
 from tests.oracle.histories import random_history, shuffled_with_duplicates
 from tests.oracle.reckoning import reckon
 from tests.simulation import invariants
+from tests.simulation.closing import ledger_is_the_pure_close
 from tests.simulation.invariants import expect
 from tests.simulation.run import Simulation
 
@@ -40,6 +42,7 @@ STAGES = [
     agents.damages,
     agents.stock,
     agents.reservations,
+    agents.ledger,
     agents.reconciliation,
     agents.lags,
     agents.availability,
@@ -58,7 +61,7 @@ class Product:
 
     def __init__(self, views: Views, agent_raises: Any) -> None:
         self._agent_raises = agent_raises
-        self._control = control = ControlWorld()
+        self.control = control = ControlWorld()
         self._measured: dict[int, Lags] = {}
         self._sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
         watchers = (control.watch_policies, control.watch_nodes, control.watch_modes, control.watch_heartbeats)
@@ -69,7 +72,7 @@ class Product:
         """Let the agent of the stage handle the batch, as its channel would."""
         batch.enter_stage(stage)
         for module in CONTROLLED:  # each process has its own; a stage never waits in between
-            module.control = self._control
+            module.control = self.control
         agents.lags.measured, agents.reconciliation.sightings = self._measured, self._sightings
         agent = getattr(STAGES[self.stages.index(stage)], stage)
         await agent.fun(self._one(stage, batch))
@@ -144,6 +147,8 @@ class RetailSimulation(Simulation):
     def check(self) -> None:
         """What must hold at the end."""
         records_are_the_oracles(self.broker, self.lines, self.transactional)
+        world = self.workers[0].domain.control.world
+        ledger_is_the_pure_close(self.broker, self.settings.partitions, world, self._now_ms)
         for invariant in invariants.ALWAYS:
             invariant(self)
 

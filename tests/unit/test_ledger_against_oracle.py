@@ -16,8 +16,8 @@ import pytest
 
 from atp.commands.files import FactLine, take_control
 from atp.domain.fold import World
+from atp.domain.ledger_rules import policy_of
 from atp.domain.times import Day, to_ms
-from atp.ledger.days import policy_of
 from tests.oracle.histories import facts_of, random_history, shuffled_with_duplicates
 from tests.oracle.reckoning import FACT_TOPICS, RESERVATIONS, reckon
 from tests.unit.ledgers import ledger
