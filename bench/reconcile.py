@@ -44,8 +44,9 @@ DRAIN_S = 5.0
 class Shop:
     """Everything that is sent: stock of `rows` keys, adjustments, heartbeats, one snapshot."""
 
-    def __init__(self, bootstrap: str, rows: int) -> None:
-        self.skus = [f"SKU-{number:07d}" for number in range(rows // len(PLACES))]
+    def __init__(self, bootstrap: str, rows: int, places: list[tuple[str, str]] = PLACES) -> None:
+        self.places = places
+        self.skus = [f"SKU-{number:07d}" for number in range(rows // len(places))]
         self.partitions = [partition_of(sku.encode()) for sku in self.skus]
         self.sold: defaultdict[tuple[int, int], int] = defaultdict(int)  # by SKU and place
         self.facts = 0
@@ -69,13 +70,13 @@ class Shop:
 
     def reference(self) -> None:
         """Nodes with their regions."""
-        for region, node in PLACES:
+        for region, node in self.places:
             self.send(NODES.name, node, {"node": node, "region": region}, 0)
 
     def fact(self, at: int, kind: str, place: int, **body: Any) -> dict[str, Any]:
         """A stock fact of now."""
         self.facts += 1
-        now, (region, node) = now_text(), PLACES[place]
+        now, (region, node) = now_text(), self.places[place]
         head = {"event_id": f"f{self.facts}", "type": kind, "schema_version": "1.0", "source": SOURCE}
         where = {"sku": self.skus[at], "region": region, "node": node}
         return {**head, **where, "occurred_at": now, "recorded_at": now, **body}
@@ -83,7 +84,7 @@ class Shop:
     def count_everything(self) -> None:
         """The opening count of every key."""
         for at, sku in enumerate(self.skus):
-            for place in range(len(PLACES)):
+            for place in range(len(self.places)):
                 value = self.fact(at, "stock.counted", place, as_of=now_text(), quantities={"sellable": UNITS})
                 self.send(STOCK_TOPIC, sku, value, self.partitions[at])
             if at % 1000 == 0:
@@ -92,7 +93,7 @@ class Shop:
 
     def adjust(self, probes: Probes) -> None:
         """One unit less of some key: a probe."""
-        at, place = self.draw.randrange(len(self.skus)), self.draw.randrange(len(PLACES))
+        at, place = self.draw.randrange(len(self.skus)), self.draw.randrange(len(self.places))
         self.sold[at, place] += 1
         value = self.fact(at, "stock.adjusted", place, state="sellable", delta=-1, reason="sold")
         encoded = json.dumps(value).encode()
@@ -112,7 +113,7 @@ class Shop:
         # put together by hand: the sources share this machine with what is measured
         heads = {r: json.dumps({**head_of(r, as_of), "type": "snapshot.row"})[:-1] for r, _ in PLACES}
         for at, sku in enumerate(self.skus):
-            for place, (region, node) in enumerate(PLACES):
+            for place, (region, node) in enumerate(self.places):
                 units = truth.get((at, place), UNITS)
                 row = f'{heads[region]}, "sku": "{sku}", "node": "{node}", "quantities": {{"sellable": {units}}}}}'
                 self.send_encoded(WMS_SNAPSHOTS_TOPIC, sku, row.encode(), self.partitions[at])

@@ -96,7 +96,7 @@ class Workload:
     def __init__(self, count: int, seed: int = 1, skus: int = 10_000, skew: float = 1.1, prefix: str = "e") -> None:
         self.skus = [b"%05dA" % (10_000 + index) for index in range(skus)]
         self._random = random.Random(seed)
-        self._weights = list(itertools.accumulate(1 / rank**skew for rank in range(1, skus + 1)))
+        self._weights = _weights(skus, skew)
         self._prefix = prefix.encode()
         self._start_ms, self._count, self._made = END_MS - DAY_MS, count, 0
         lags = max(1, min(64, MAX_LAG_MS * count // DAY_MS))
@@ -110,6 +110,18 @@ class Workload:
 
     def __iter__(self) -> Iterator[Record]:
         return self._facts
+
+    def opening(self) -> Iterator[Record]:
+        """A count of every SKU in every region: read to its end before the first draw, all keys are live."""
+        for sku in range(len(self.skus)):
+            for nodes in NODES:
+                for node in nodes:
+                    self._stock[sku, node] = [FIRST_COUNT, 0, 0]
+                yield from self._count_node(sku, nodes[0])
+
+    def draw_by(self, skew: float) -> None:
+        """Another Zipf exponent from the next ten thousand draws on."""
+        self._weights = _weights(len(self.skus), skew)
 
     def _generate(self) -> Iterator[Record]:
         draws = [getattr(self, f"_{name}") for name, weight in DRAWS for _ in range(weight)]
@@ -299,6 +311,10 @@ class Workload:
             return self._damage(line, b"damage.written_off", 0, line.quantity)
         self._stock[line.sku, NODES[line.region][line.node]][0] += line.quantity
         return self._damage(line, b"damage.reversed", line.quantity, 0)
+
+
+def _weights(skus: int, skew: float) -> list[float]:
+    return list(itertools.accumulate(1 / rank**skew for rank in range(1, skus + 1)))
 
 
 def _rfc3339(instant_ms: int) -> bytes:

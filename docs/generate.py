@@ -21,7 +21,7 @@ import typer
 
 from atp import cli, monitoring, topics
 from atp.commands import contracts
-from atp.domain.journal import TAIL_ENTRIES
+from atp.domain.journal import MERGED_CHUNKS, TAIL_ENTRIES
 from atp.lane.marks import BUCKET_MARKS
 from atp.lane.spread import BUCKET_ROWS
 from atp.settings import Settings, is_secret
@@ -48,8 +48,8 @@ BOUNDS = {
     "stock": f"a row per SKU and node; fewer than {TAIL_ENTRIES} entries of the journal, the counts of "
     "`journal_hours` and one before",
     "stock_journal_indexes": "a span per chunk that is kept",
-    "stock_journal_chunks": f"{TAIL_ENTRIES} entries each; dropped when older than `journal_hours` and clear of "
-    "every baseline",
+    "stock_journal_chunks": f"{TAIL_ENTRIES} entries each, {MERGED_CHUNKS} such chunks merged into one; dropped when "
+    "older than `journal_hours` and clear of every baseline",
     "reservation_lines": "known versions of a line; a closed or lapsed line is dropped after `memory_days`, with the "
     "next write of its bucket",
     "demand": "sums by place and due date; live soft lines and unsettled ships; units used of about three days",

@@ -3,7 +3,8 @@
 A count must be able to say which effects it supersedes, a late lower version must be able to re-date its
 share, and neither may cost more as history grows. So the newest entries are in the node's own row (the tail);
 full tails are sealed into chunks, rows of their own that are written once; an index row keeps each chunk's
-span of time and its sums, so that most questions are answered without opening a chunk.
+span of time and its sums, so that most questions are answered without opening a chunk. The index is written with
+every seal, so it must stay short too: many small chunks are merged into a large one, once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from atp.domain.rows import Rows
 
 TAIL_ENTRIES = 48
+MERGED_CHUNKS = 48
 
 # One entry: (time_ms, tag, legs). Legs are flat pairs (state index, delta). The tag names the document
 # version behind the effect (0: a plain event), so that its share can be re-dated.
@@ -34,6 +36,7 @@ class ChunkSpan(msgspec.Struct, array_like=True, gc=False):
     first_ms: int
     last_ms: int
     sums: list[int]
+    merged: bool = False
 
 
 class JournalIndex(msgspec.Struct, array_like=True):
@@ -62,13 +65,25 @@ class Journal:
     def seal(self, states: int) -> None:
         """Move the tail into a chunk of its own."""
         index = self._indexes.get(self._key) or JournalIndex()
-        times = [entry[0] for entry in self.tail]
-        span = ChunkSpan(index.next_number, min(times), max(times), _sums(self.tail, states))
-        self._chunks[self._chunk_key(span.number)] = Chunk(list(self.tail))
-        index.spans.append(span)
-        index.next_number += 1
-        self._indexes[self._key] = index
+        self._add(index, list(self.tail), states)
         self.tail.clear()
+        small = [span for span in index.spans if not span.merged]
+        if len(small) >= MERGED_CHUNKS:
+            self._merge(index, small, states)
+        self._indexes[self._key] = index
+
+    def _merge(self, index: JournalIndex, small: list[ChunkSpan], states: int) -> None:
+        entries = [entry for span in small for entry in self.entries_of(span)]
+        for span in small:
+            del self._chunks[self._chunk_key(span.number)]
+        index.spans = [span for span in index.spans if span.merged]
+        self._add(index, entries, states, merged=True)
+
+    def _add(self, index: JournalIndex, entries: list[Entry], states: int, *, merged: bool = False) -> None:
+        times, number = [entry[0] for entry in entries], index.next_number
+        self._chunks[self._chunk_key(number)] = Chunk(entries)
+        index.spans.append(ChunkSpan(number, min(times), max(times), _sums(entries, states), merged))
+        index.next_number += 1
 
     def spans(self) -> list[ChunkSpan]:
         """The sealed chunks, oldest first sealed first."""

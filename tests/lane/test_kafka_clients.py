@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from aiokafka import errors
+from aiokafka.structs import TopicPartition
 
 from atp.lane import kafka_log
-from atp.lane.errors import FencedError, TransientError
+from atp.lane.assignor import LaneAssignor
+from atp.lane.errors import EvictedError, FencedError, TransientError
+from atp.lane.kafka_input import KafkaInput
 from atp.lane.kafka_log import KafkaLog
 from atp.lane.kafka_reader import make_consumer
 from atp.lane.kafka_writer import KafkaWriter
@@ -90,3 +93,29 @@ async def test_consumers_see_committed_records_only_and_never_reset() -> None:
     consumer = make_consumer(SETTINGS)
     assert (consumer._isolation_level, consumer._auto_offset_reset) == ("read_committed", "none")
     assert consumer._enable_auto_commit is False
+
+
+def member(instance_id: str | None, told: list[Any]) -> KafkaInput:
+    """A member of a group that notes what it is told."""
+    settings = LaneSettings(bootstrap_servers="nowhere:1", data_dir="", instance_id=instance_id)
+    return KafkaInput(settings, ["a", "b"], "g", list, lambda: told.append("revoked"), told.append, told.append)
+
+
+async def test_a_member_is_static_and_assigned_by_our_assignor_alone() -> None:
+    """A restart under the same name is no rebalance, and nobody else's assignor tears the topics apart."""
+    consumer = member("worker-1", []).consumer
+    assert (consumer._group_instance_id, consumer._session_timeout_ms) == ("worker-1", 10_000)
+    assert [type(assignor) for assignor in consumer._partition_assignment_strategy] == [LaneAssignor]
+
+
+async def test_a_static_member_that_lost_its_identity_ends() -> None:
+    """The group gave its name to a successor: joining again would take it back, for ever."""
+    told: list[Any] = []
+    evicted = member("worker-1", told)
+    evicted.consumer._coordinator = SimpleNamespace(member_id="m-1")
+    evicted.on_partitions_assigned([TopicPartition("a", 3), TopicPartition("b", 3)])
+    evicted.on_partitions_revoked([])
+    evicted.consumer._coordinator = SimpleNamespace(member_id="")
+    evicted.on_partitions_revoked([])
+    assert told[:2] == [{3}, "revoked"]
+    assert [type(fatal) for fatal in told[2:]] == [EvictedError]

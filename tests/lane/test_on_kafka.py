@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.lane.toy import Toy
+from tests.lane.toy import Toy, Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -31,6 +31,14 @@ def assert_versions_rise(outputs: list[Any]) -> None:
     for message in outputs:
         assert int(message.value()) > last.get(message.key(), 0)
         last[message.key()] = int(message.value())
+
+
+def assert_kept(worker: Worker, commits: dict[int, int]) -> None:
+    """The tasks are still those that had committed so often: neither created anew nor taken over again."""
+    counters = worker.await_news()["counters"]
+    for partition, before in commits.items():
+        found = counters[str(partition)]
+        assert (found["takeovers"], found["commits"] >= before) == (1, True), (partition, before, found)
 
 
 def test_every_event_is_counted_once(toy: Toy) -> None:
@@ -79,9 +87,32 @@ def test_two_workers_share_and_take_over(toy: Toy) -> None:
     toy.produce(2_000)
     time.sleep(0.2)
     first.kill()
+    kept = second.commits()
     toy.produce(2_000)
     second.await_running(toy.partitions)
+    assert_kept(second, kept)
     assert_versions_rise(toy.await_counts())
+
+
+def test_a_rebalance_disturbs_no_task_that_stays(toy: Toy) -> None:
+    """Revoked and given back, a task goes on as it was; a static member that restarts is not even a rebalance."""
+    patient = {"session_timeout_ms": 60_000}  # no restart takes longer, however loaded the machine is
+    first = toy.start(0, **patient)
+    toy.produce(2_000)
+    first.await_running(toy.partitions)
+    before = first.commits()
+    second = toy.start(1, **patient)
+    second.await_running(toy.partitions // 2)
+    first.await_running(toy.partitions // 2)
+    assert_kept(first, {partition: before[partition] for partition in first.commits()})
+    kept, moved = first.commits(), set(second.commits())
+    second.kill()
+    second = toy.start(1, **patient)
+    second.await_running(toy.partitions // 2)
+    assert set(second.commits()) == moved == set(before) - set(kept)
+    toy.produce(2_000)
+    assert_versions_rise(toy.await_counts())
+    assert_kept(first, kept)
 
 
 def test_a_zombie_changes_nothing(toy: Toy) -> None:

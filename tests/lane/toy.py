@@ -125,6 +125,18 @@ class Worker:
         """What the worker last wrote about itself, or None."""
         return json.loads(self.status_file.read_bytes()) if self.status_file.exists() else None
 
+    def await_news(self, timeout_s: float = 60) -> Any:
+        """What it writes about itself from now on."""
+        known, deadline = self.status_file.stat().st_mtime_ns, time.monotonic() + timeout_s
+        while self.status_file.stat().st_mtime_ns == known:
+            assert time.monotonic() < deadline, self.tail()
+            time.sleep(0.1)
+        return self.status()
+
+    def commits(self) -> dict[int, int]:
+        """Commits by partition of the tasks that run here."""
+        return {int(number): found["commits"] for number, found in self.status()["counters"].items()}
+
     def await_running(self, partitions: int, timeout_s: float = 180) -> None:
         """Wait until so many tasks run here."""
         deadline = time.monotonic() + timeout_s

@@ -63,8 +63,8 @@ def contents(product: Product, now: datetime = NOW) -> dict[str, bytes]:
 
 @contextmanager
 def tail_of(entries: int) -> Iterator[None]:
-    """Journals that seal their tail after so many entries."""
-    with mock.patch("atp.domain.stock.TAIL_ENTRIES", entries):
+    """Journals that seal their tail after so many entries, and merge every two chunks."""
+    with mock.patch("atp.domain.stock.TAIL_ENTRIES", entries), mock.patch("atp.domain.journal.MERGED_CHUNKS", 2):
         yield
 
 
@@ -147,13 +147,13 @@ def test_an_effect_at_the_edge_of_the_window_is_found_by_the_oldest_legal_count(
 
 
 def test_small_tails_are_sealed() -> None:
-    """The patch that the properties above rely on takes hold."""
+    """The patches that the properties above rely on take hold: two chunks of three, merged."""
     product, wire = Product(NOW), Wire()
     with tail_of(3):
         for _ in range(7):
             body = {"node": "N1", "state": "sellable", "delta": 1, "reason": "found"}
             product.take_all([wire.stock("adjusted", DAY_ONE, **body)])
-    assert len(product.state.stock.chunks) == 2
+    assert [len(chunk.entries) for chunk in product.state.stock.chunks.values()] == [6]
 
 
 # --- what ATP means

@@ -1,0 +1,101 @@
+"""The numbers to reach when a worker goes or the state grows, and what a run found beside them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+SESSION_S = 10.0  # ATP_SESSION_TIMEOUT_MS: so long nobody doubts a static member that is silent
+REBALANCE_S = 5.0  # heartbeats, the join of the others, fencing, offsets, the first commit
+RESTORED_PER_S = 100_000
+RESTART_S, RSS_MB = 10.0, 1024.0
+FLAT, HOT = 1.3, 1.5
+
+
+class Figure(NamedTuple):
+    """One figure beside its bound."""
+
+    what: str
+    found: float
+    unit: str
+    bound: float
+    at_least: bool = False
+    remark: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the bound holds."""
+        return self.found >= self.bound if self.at_least else self.found <= self.bound
+
+
+def takeover_bound_s(records: int) -> float:
+    """Until all partitions of a lost worker are served again: its session, a rebalance, and what must be restored."""
+    return SESSION_S + REBALANCE_S + records / RESTORED_PER_S
+
+
+def figures(document: dict[str, Any]) -> list[Figure]:
+    """Every figure of the parts that were run."""
+    found: list[Figure] = []
+    for name, make in (("restart", _restart), ("rebuild", _rebuild), ("takeover", _takeover), ("growth", _growth)):
+        if name in document:
+            found += make(document[name])
+    return found + (_hot(document["hot"]) if "hot" in document else [])
+
+
+def _restart(part: dict[str, Any]) -> list[Figure]:
+    keys = f"{part['keys']:,} keys"
+    timed = [
+        Figure(f"restart with local state, {keys}, {how}", part[name]["first_s"], "s", RESTART_S,
+               remark=f"all partitions {part[name]['all_s']} s; {part[name]['cpu_s']} s of CPU")
+        for name, how in (("sigterm", "stopped in order"), ("sigkill", "killed"))
+    ]  # fmt: skip
+    return [*timed, Figure(f"memory of a worker with {keys}", part["rss_mb_before"], "MB", RSS_MB)]
+
+
+def _rebuild(part: dict[str, Any]) -> list[Figure]:
+    remark = (
+        f"{part['records']:,} records in {part['restore_s']} s; served after {part['first_s']} s (first) and "
+        f"{part['all_s']} s (all); {part['cpu_s']} s of CPU"
+    )
+    return [Figure("rebuild from the changelog", part["records_per_s"], "records/s", RESTORED_PER_S, True, remark)]
+
+
+def _takeover(part: dict[str, Any]) -> list[Figure]:
+    return [
+        Figure(f"takeover, heir {how}", lost["all_s"], "s", round(takeover_bound_s(lost["records"]), 1),
+               remark=f"first record after {lost['first_s']} s; {lost['partitions']} partitions, "
+               f"{lost['records']:,} records restored; the bound: session 10 s + 5 s + restore")
+        for how, lost in (("without their state", part["without_state"]), ("with older state", part["with_state"]))
+    ]  # fmt: skip
+
+
+def _growth(part: dict[str, Any]) -> list[Figure]:
+    found = []
+    for draw in ("zipf", "uniform"):
+        least = part[draw][0]
+        for row in part[draw][1:]:
+            remark = f"{least['us_per_fact']} → {row['us_per_fact']} µs; SKUs per commit and partition "
+            remark += f"{least['skus_per_commit']} → {row['skus_per_commit']}"
+            what = f"cost per fact, {least['keys']:,} → {row['keys']:,} keys, {draw} draw"
+            found.append(Figure(what, row["ratio"], "×", FLAT, remark=remark))
+    return found
+
+
+def _hot(part: dict[str, Any]) -> list[Figure]:
+    remark = (
+        f"{part['cold_us_per_fact']} → {part['hot_us_per_fact']} µs; a count of it {part['count_0_h_late_ms']} ms, "
+    )
+    remark += f"one that comes a day late {part['count_24_h_late_ms']} ms"
+    what = f"cost per fact of one SKU with {part['movements']:,} movements"
+    return [Figure(what, part["ratio"], "×", HOT, remark=remark)]
+
+
+def rows(document: dict[str, Any]) -> list[list[str]]:
+    """Cells of a table: figure, found, bound, verdict, remark."""
+    return [
+        [f.what, f"{f.found:,} {f.unit}", f"{'≥' if f.at_least else '≤'} {f.bound:,.15g} {f.unit}",
+         "met" if f.met else "**missed**", f.remark]
+        for f in figures(document)
+    ]  # fmt: skip
+
+
+HEAD = ["figure", "found", "to reach", "", "remarks"]
