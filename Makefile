@@ -5,7 +5,7 @@ WORKERS ?= 2
 SOAK_MINUTES ?= 60
 SOAK_SEED ?= 1000000
 
-.PHONY: setup compiled demo test check quick simulation mutations soak broker bench lock clean
+.PHONY: setup compiled demo test check quick simulation mutations soak broker bench lock clean faults
 
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -39,6 +39,9 @@ mutations: setup ## known bugs put back one at a time: every one must be noticed
 
 soak: setup ## hours of it: SOAK_MINUTES of new seeds from SOAK_SEED on
 	WORKERS=$(WORKERS) $(BIN)/python -m tests.simulation $(SOAK_SEED) --minutes $(SOAK_MINUTES) --table
+
+faults: compiled ## real faults on a real three-node cluster, the bounded set; the long form: python -m tests.faults
+	$(BIN)/pytest -q tests/faults
 
 broker: setup ## tests on the embedded broker and on real Apache Kafka
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/lane -m "not slow"
