@@ -37,10 +37,11 @@ simulation: setup ## thousands of simulated runs of the lane, each with its own 
 mutations: setup ## known bugs put back one at a time: every one must be noticed
 	$(BIN)/python -m tests.mutations --jobs $(WORKERS)
 
-soak: setup ## hours of it: SOAK_MINUTES of new seeds from SOAK_SEED on
+soak: compiled ## real faults until 200 kills and 1,000,000 facts, then simulation; SOAK_MINUTES at most for each
+	$(BIN)/python -m tests.faults --seed $(SOAK_SEED) --minutes $(SOAK_MINUTES)
 	WORKERS=$(WORKERS) $(BIN)/python -m tests.simulation $(SOAK_SEED) --minutes $(SOAK_MINUTES) --table
 
-faults: compiled ## real faults on a real three-node cluster, the bounded set; the long form: python -m tests.faults
+faults: compiled ## real faults on a real three-node cluster, the bounded set
 	$(BIN)/pytest -q tests/faults
 
 broker: setup ## tests on the embedded broker and on real Apache Kafka
@@ -51,6 +52,7 @@ test: check compiled ## everything that must pass, the fast part first
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade
 	$(BIN)/pytest -q tests/browser
 	$(BIN)/pytest -q tests/lane -m kafka
+	$(BIN)/pytest -q tests/faults
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
 
 bench: compiled ## our worker beside Kafka Streams and stock Faust on real Kafka, one run, same bytes

@@ -6,6 +6,7 @@ under compaction. The dead letters lie on node 1 alone: with it they are down, a
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import sys
@@ -23,19 +24,21 @@ from rocksdict import Options, Rdict
 
 from atp import admin
 from atp.app import lanes
-from atp.brokers.kafka import KafkaCluster
+from atp.brokers.kafka import KafkaCluster, KafkaNode
 from atp.brokers.process import Child
 from atp.topics import AVAILABILITY, DEAD_LETTERS
 from bench.load import load_reference
 from tests.faults import invariants
 from tests.faults.fold import Fold
+from tests.faults.kills import every_step
 from tests.faults.load import Careless, Sent
 from tests.faults.watch import PATIENCE_S, Place, Watcher
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 SESSION_MS = 6_000
-SETTLE_S = 120.0
+SETTLE_S = 240.0
+WAIT_S = 180.0  # for what takes seconds on a machine that has nothing else to do
 RATE = 600  # facts/s, when nothing else is said
 SAMPLE_S = 1.0
 CLEANED = {"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "2000"}
@@ -108,11 +111,15 @@ class Publisher(threading.Thread):
 class Ground:
     """Use it with `with`; nothing of it outlives the block."""
 
-    def __init__(self, folder: Path, seed: int = 1, skus: int = 200, day_facts: int = 200_000) -> None:
+    def __init__(
+        self, folder: Path, seed: int = 1, skus: int = 200, day_facts: int = 200_000, rate: float = RATE
+    ) -> None:
         self.folder = folder
         self.partitions = PARTITIONS
         self.kafka = KafkaCluster(3, properties=ANY_TIME)
         self.source = Careless(seed, skus, day_facts, PARTITIONS)
+        self.rate = rate
+        self.kill_orders = every_step(random.Random(seed))
         self.acknowledged: dict[Place, set[int]] = {}
         self.workers: dict[str, Child] = {}
         self.leaving: list[Child] = []  # those of which an end by themselves is awaited
@@ -136,7 +143,7 @@ class Ground:
         self.admin = admin.client({"bootstrap.servers": self.bootstrap})
         on_node_1, forever = [[1]] * PARTITIONS, {"retention.ms": "-1"}
         letters = NewTopic(DEAD_LETTERS.name, PARTITIONS, replica_assignment=on_node_1, config=forever)
-        self.admin.create_topics([letters])[DEAD_LETTERS.name].result(30)
+        self.admin.create_topics([letters])[DEAD_LETTERS.name].result(WAIT_S)
         admin.ensure({"bootstrap.servers": self.bootstrap}, PARTITIONS, replication=3, keep_forever=True)
         for topic in {AVAILABILITY.name, *(lane.changelog_topic for lane in lanes.values())}:
             self.configure(topic, CLEANED)
@@ -171,7 +178,7 @@ class Ground:
         """Change settings of a topic."""
         entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in settings.items()]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        self.admin.incremental_alter_configs([resource])[resource].result(30)
+        self.admin.incremental_alter_configs([resource])[resource].result(WAIT_S)
 
     # -- workers
 
@@ -200,10 +207,10 @@ class Ground:
     def stop(self, name: str = "worker-1") -> int:
         """End a worker in good order (SIGTERM); its exit code."""
         worker = self.workers.pop(name)
-        worker.stop(grace_s=30)
+        worker.stop(grace_s=WAIT_S)
         return int(worker.process.returncode)
 
-    def await_end(self, name: str, timeout_s: float = 60) -> int:
+    def await_end(self, name: str, timeout_s: float = WAIT_S) -> int:
         """Wait until a worker has ended by itself; its exit code."""
         worker = self.workers.pop(name)
         self.leaving.append(worker)
@@ -233,7 +240,7 @@ class Ground:
     def await_said(self, *either: str) -> None:
         """Wait until a worker's log since its start has one of these."""
         said = lambda: any(text in self.logs(lines=400) for text in either)  # noqa: E731
-        self.await_true(said, 60, lambda: f"nobody said {either}")
+        self.await_true(said, WAIT_S, lambda: f"nobody said {either}")
 
     def stores(self, lane: str) -> dict[int, Path]:
         """The stores of a lane that living workers have open, by partition."""
@@ -266,22 +273,22 @@ class Ground:
 
     # -- what happens meanwhile
 
-    def flow(self, seconds: float, rate: float = RATE) -> None:
+    def flow(self, seconds: float, rate: float | None = None) -> None:
         """Let the sources send for a while."""
-        self.publisher.rate = rate
+        self.publisher.rate = rate or self.rate
         time.sleep(seconds)
         self.publisher.rate = 0
 
-    def flowing(self, rate: float = RATE) -> None:
+    def flowing(self) -> None:
         """Let the sources send until told otherwise."""
-        self.publisher.rate = rate
+        self.publisher.rate = self.rate
 
-    def await_output(self, count: int = 1, timeout_s: float = 60) -> None:
+    def await_output(self, count: int = 1, timeout_s: float = WAIT_S) -> None:
         """Wait until so many more records are published."""
         until = self.watcher.count + count
         self.await_true(lambda: self.watcher.count >= until, timeout_s, lambda: "nothing is published")
 
-    def await_served(self, timeout_s: float = 60) -> None:
+    def await_served(self, timeout_s: float = WAIT_S) -> None:
         """Wait until every partition has published again."""
         since_s = time.monotonic()
         behind = lambda: [n for n, at_s in self.watcher.came_s.items() if at_s < since_s]  # noqa: E731
@@ -297,6 +304,11 @@ class Ground:
             time.sleep(0.05)
 
     # -- what is so
+
+    def coordinator(self, group_id: str) -> KafkaNode:
+        """The node that coordinates a group now."""
+        found = self.admin.describe_consumer_groups([group_id])[group_id].result(WAIT_S)
+        return next(node for node in self.kafka.nodes if node.port == found.coordinator.port)
 
     def committed(self) -> dict[str, dict[Place, int]]:
         """Committed offsets of every lane's group."""

@@ -1,6 +1,6 @@
 """The bounded set of fault runs: one or two of each row on a real three-node cluster, I1 to I7 after each.
 
-Ordered: the cluster and its history go through all of it; the last two tests leave topics no worker will use.
+Ordered: the cluster and its history go through all of it; the last two leave topics that no worker will use.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ from atp.app import lane
 from tests.conftest import require_kafka_tools
 from tests.faults import faults, invariants
 from tests.faults.ground import Ground
+from tests.faults.kills import Kill
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 # One of each kind; the long form (`make soak`) takes every step.
-STEPS = ("after fetch offsets 2", "before begin 1", "after send 4", "after commit 3", "after write store 1")
+KILLS = (
+    Kill("after fetch offsets 2"),
+    Kill("after send 9"),
+    Kill("after commit 7"),
+    Kill("after write store 1", wiped=True),
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +30,13 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """One cluster with one worker, for all tests here."""
     require_kafka_tools()
     with Ground(tmp_path_factory.mktemp("ground")) as ground:
-        ground.start()
-        ground.flowing()
-        ground.await_served()
+        faults.FIRST(ground)
         yield ground
 
 
 def test_killed_at_protocol_steps(ground: Ground) -> None:
-    """kill -9 while it takes over, before its first commit, between commit and store, and as it recovers."""
-    faults.killed_at(ground, STEPS)
+    """kill -9 before and after the first commit, while it takes over, between commit and store, as it recovers."""
+    faults.killed_at(ground, KILLS)
     ground.check()
 
 
