@@ -52,7 +52,6 @@ test: check compiled ## everything that must pass, the fast part first
 	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade
 	$(BIN)/pytest -q tests/browser
 	$(BIN)/pytest -q tests/lane -m kafka
-	$(BIN)/pytest -q tests/faults
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
 
 bench: compiled ## our worker beside Kafka Streams and stock Faust on real Kafka, one run, same bytes
