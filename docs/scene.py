@@ -27,6 +27,7 @@ from atp.commands.publish import produce
 from atp.domain.times import rfc3339
 from atp.settings import Settings
 from atp.sources.retail_world import PLACES, Place, node_references
+from docs.scene_ledger import closed
 
 SKUS = ("85123A", "22423", "47566", "85099B", "84879", "20725", "22720", "21212", "22197", "23084")
 SILENT, UNTRUSTED, DRIFTING = "nordics", "dach", "ireland"  # a region of each kind; the others are well
@@ -176,7 +177,8 @@ def scene() -> Iterator[tuple[str, str]]:
         web_port, console_port = free_ports(2)
         given = {"ATP_BOOTSTRAP": bootstrap, "ATP_WEB_PORT": str(web_port), **SESSION_ON_EMBEDDED}
         stack.enter_context(workers(1, folder, given))
-        stack.enter_context(facade(bootstrap, folder, console_port, f"http://{LOOPBACK}:{web_port}"))
+        worker_url, archive = f"http://{LOOPBACK}:{web_port}", {"ATP_LEDGER": closed(folder)}
+        stack.enter_context(facade(bootstrap, folder, console_port, worker_url, archive))
         _await_records(bootstrap)
         url = f"http://{LOOPBACK}:{console_port}"
         _await_page(f"{url}/health/ready")

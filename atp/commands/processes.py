@@ -71,13 +71,16 @@ class Worker:
 
 
 @contextmanager
-def facade(bootstrap: str, folder: Path, port: int, worker_url: str) -> Iterator[Child]:
-    """The façade and console in a process of its own, for this machine only."""
+def facade(
+    bootstrap: str, folder: Path, port: int, worker_url: str, given: Mapping[str, str] | None = None
+) -> Iterator[Child]:
+    """The façade and console in a process of its own, for this machine only. `given`: more of its environment."""
     environment = {
         "ATP_BOOTSTRAP": bootstrap,
         "ATP_FACADE_PORT": str(port),
         "ATP_FACADE_BIND": LOOPBACK,
         "ATP_WORKERS": worker_url,
+        **(given or {}),
     }
     child = Child([sys.executable, "-m", "atp.cli", "facade"], folder / "facade.log", environment)
     try:

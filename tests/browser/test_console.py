@@ -6,7 +6,9 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 
 from docs.scene import DRIFTING, SILENT, SKUS, UNTRUSTED, scene
@@ -39,18 +41,33 @@ def browser(running: tuple[str, str]) -> Iterator[playwright_api.Browser]:
         found.close()
 
 
-@pytest.fixture
-def page(running: tuple[str, str], browser: playwright_api.Browser) -> Iterator[playwright_api.Page]:
-    """The console, live; a test fails if its script raised or it asked another host for anything."""
+@pytest.fixture(scope="module")
+def tab(browser: playwright_api.Browser) -> playwright_api.Page:
+    """One tab for all that look at the console as it is."""
     found = browser.new_page()
     found.set_default_timeout(WAIT_MS)
+    return found
+
+
+@pytest.fixture
+def page(running: tuple[str, str], tab: playwright_api.Page) -> Iterator[playwright_api.Page]:
+    """The console, live; a test fails if its script raised or it asked another host for anything."""
     errors: list[str] = []
-    found.on("pageerror", lambda error: errors.append(str(error)))
-    found.on("request", lambda r: None if r.url.startswith((running[0], "data:")) else errors.append(r.url))
-    found.goto(running[0])
-    found.get_by_text(re.compile("^Live, ")).wait_for()
-    yield found
-    found.close()
+
+    def look(request: playwright_api.Request) -> None:
+        if not request.url.startswith((running[0], "data:")):
+            errors.append(request.url)
+
+    def note(error: playwright_api.Error) -> None:
+        errors.append(str(error))
+
+    tab.on("pageerror", note)
+    tab.on("request", look)
+    tab.goto(running[0])
+    tab.get_by_text(re.compile("^Live, ")).wait_for()
+    yield tab
+    tab.remove_listener("pageerror", note)
+    tab.remove_listener("request", look)
     assert errors == []
 
 
@@ -196,17 +213,67 @@ def test_freshness_is_shown_against_its_target(page: playwright_api.Page) -> Non
     assert re.search(r"in time\s+100 %", regions.filter(has_text="uk").inner_text())
 
 
+def test_ledger_days_have_status_revision_and_what_is_missing(page: playwright_api.Page) -> None:
+    """A restated day with its difference, and one of which a source's records are missing, by hour."""
+    newest, before = page.locator("[data-part=ledger] tbody tr").all()[:2]
+    assert re.search(r"RESTATED\s+revision 2, 100 % complete", before.inner_text())
+    assert newest.get_by_text(re.compile("PROVISIONAL")).count() == 3
+    newest.get_by_text("1 missing").click()
+    newest.get_by_text(re.compile(r"missing: ims, inventory.stock.v1, hour .*: 1 of 3 records")).wait_for()
+
+
+def told(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a day on which everything else is wrong too."""
+    (worker,) = state["workers"]["workers"]
+    restoring = {"state": "RESTORING", "restored_records": 1500, "restore_rate": 100.0, "restore_eta_s": 45.0}
+    worker["lanes"]["sku"][0] |= restoring
+    worker["lanes"]["sku"][1] |= {"state": "FAILED", "last_error": "offsets without state"}
+    silent = {"worker": "http://other:6066", "lanes": {}, "error": "does not answer (timed out)"}
+    wrong = {"workers": [worker, silent], "problems": ["http://other:6066: does not answer (timed out)"]}
+    state["ready"] |= {"ready": False, "status": "unavailable", "state": "RESTORING", "restored_share": 0.42}
+    state["freshness"][0]["measured"] = False
+    state["drift"][0] |= {"outcome": "MISSING", "missing": ["numbers 5 to 7"]}
+    state["ledger"]["error"] = "the archive cannot be read"
+    return {**state, "workers": wrong}
+
+
+def test_what_is_rarely_seen_is_told_too(running: tuple[str, str], browser: playwright_api.Browser) -> None:
+    """Restore progress, a failed task, a silent worker, an unmeasured region, a missing snapshot; axe agrees."""
+    with httpx.stream("GET", f"{running[0]}/console/events", timeout=60) as events:
+        data = next(line for line in events.iter_lines() if line.startswith("data:"))
+    body = f"event: state\ndata: {json.dumps(told(json.loads(data[5:])))}\n\n"
+    page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.route("**/console/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    page.goto(running[0])
+    restore = page.get_by_role("progressbar", name="Restore of sku/")
+    restore.wait_for()
+    assert (restore.get_attribute("value"), restore.get_attribute("max")) == ("1500", "6000")
+    for text in (
+        "1,500 restored, 45 s left", "offsets without state", "http://other:6066: does not answer", "not measured",
+        "1 missing", "unavailable, restoring 42 %", "the archive cannot be read",
+    ):  # fmt: skip
+        assert page.get_by_text(text).count() >= 1, text
+    assert violations(page) == []
+    page.close()
+
+
+def violations(page: playwright_api.Page) -> list[tuple[str, list[str]]]:
+    """What the accessibility checker finds."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(running: tuple[str, str], browser: playwright_api.Browser, scheme: str) -> None:
     """The accessibility checker finds no violation, in either colour scheme, with a waterfall and a detail open."""
-    from axe_playwright_python.sync_playwright import Axe
-
     page = browser.new_page(color_scheme=scheme)
     page.set_default_timeout(WAIT_MS)
     page.goto(running[0])
     page.get_by_text(re.compile("^Live, ")).wait_for()
     explain(page)
     page.locator("details > summary").first.click()
-    found = Axe().run(page).response["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    assert violations(page) == []
     page.close()

@@ -17,6 +17,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from atp.commands import explain
 from atp.facade.console.actions import done
+from atp.facade.console.ledger import LedgerDays
 from atp.facade.console.operators import COOKIE, operator
 from atp.facade.console.state import gather
 from atp.facade.context import Facade
@@ -39,13 +40,14 @@ class Live:
 
     def __init__(self, facade: Facade) -> None:
         self._facade, self._lock = facade, asyncio.Lock()
+        self._days = LedgerDays(facade.config.ledger)
         self._found, self._at_s = b"", 0.0
 
     async def current(self) -> bytes:
         """The state as JSON."""
         async with self._lock:
             if time.monotonic() - self._at_s >= PERIOD_S:
-                self._found = msgspec.json.encode(await asyncio.to_thread(gather, self._facade))
+                self._found = msgspec.json.encode(await asyncio.to_thread(gather, self._facade, self._days))
                 self._at_s = time.monotonic()
             return self._found
 

@@ -13,6 +13,7 @@ from atp.commands.dead_letters import Letter, groups
 from atp.commands.status import ask, problems
 from atp.domain.times import rfc3339
 from atp.facade.console import freshness, modes, reconciliation
+from atp.facade.console.ledger import LedgerDays
 from atp.facade.context import Facade
 from atp.facade.health import readiness
 from atp.lane import DeadLetter
@@ -21,7 +22,7 @@ CHANGES = 20  # latest switches of a mode
 WORKER_S = 1.0  # a worker that takes longer is said not to answer
 
 
-def gather(facade: Facade) -> dict[str, Any]:
+def gather(facade: Facade, days: LedgerDays) -> dict[str, Any]:
     """Everything the page shows. Takes its time with many records or silent workers: run it in a thread."""
     now_ms, shown = time.time_ns() // 1_000_000, facade.shown
     return {
@@ -33,6 +34,7 @@ def gather(facade: Facade) -> dict[str, Any]:
         "freshness": _freshness(facade, now_ms),
         "drift": reconciliation.drift(shown.of(topics.RESULTS.name)),
         "exceptions": reconciliation.exceptions(shown.of(topics.EXCEPTIONS.name)),
+        "ledger": days.look(),
         "dead_letters": _dead_letters(facade),
         "workers": _workers(facade),
     }

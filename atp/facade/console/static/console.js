@@ -1,6 +1,7 @@
 // The console: the server sends its whole state now and then; each room draws its part when what it shows changed.
 import "./availability.js";
 import { freshness } from "./freshness.js";
+import { ledger } from "./ledger.js";
 import { letters } from "./letters.js";
 import { changes, channels } from "./modes.js";
 import { clock, draw, number, tick } from "./page.js";
@@ -18,6 +19,7 @@ function show(state) {
   draw("freshness", { rows: state.freshness, missing: state.missing.includes("atp.freshness.v1") }, freshness);
   draw("drift", state.drift, drift);
   draw("exceptions", state.exceptions, exceptions);
+  draw("ledger", state.ledger, ledger);
   draw("letters", state.dead_letters, letters);
   draw("workers", quieten(state.workers), workers);
 }
