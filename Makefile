@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
+# tests with a broker mostly wait
+BROKER_WORKERS ?= 3
 SOAK_MINUTES ?= 60
 SOAK_SEED ?= 1000000
 
@@ -45,14 +47,12 @@ faults: compiled ## real faults on a real three-node cluster, the bounded set
 	$(BIN)/pytest -q tests/faults
 
 broker: setup ## tests on the embedded broker and on real Apache Kafka
-	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/lane -m "not slow"
+	$(BIN)/pytest -q -n $(BROKER_WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/lane -m "not slow"
 
 test: check compiled ## everything that must pass, the fast part first
 	$(MAKE) quick simulation mutations
-	$(BIN)/pytest -q -n $(WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade
-	$(BIN)/pytest -q tests/browser
-	$(BIN)/pytest -q tests/lane -m kafka
-	$(BIN)/pytest -q -n $(WORKERS) tests/unit -m slow
+	$(BIN)/pytest -q -n $(BROKER_WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/browser
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/faults tests/unit tests/lane -m "kafka or slow"
 
 bench: compiled ## our worker beside Kafka Streams and stock Faust on real Kafka, one run, same bytes
 	$(BIN)/python -m bench.run

@@ -88,6 +88,7 @@ def test_two_weeks_of_retail_close_day_by_day_and_add_up() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_whole_year_of_retail_closes_day_by_day_and_adds_up() -> None:
     """The same for all of it."""
     assert_closes(days=370)
