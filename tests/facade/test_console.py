@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 
-from tests.facade.conftest import Door
+from atp import topics
+from atp.facade.console.pages import Live
+from tests.client.records import encoded
+from tests.facade.conftest import Door, send
 
 ACTION = {"region": "uk", "channel": "web", "mode": "SUSPENDED", "reason": "test"}
 
@@ -18,11 +24,11 @@ async def test_without_a_key_only_the_sign_in_is_shown(door: Door) -> None:
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
 
 
-@pytest.mark.parametrize(("key", "status"), [("web-key", 403), ("stolen", 401)])
-@pytest.mark.parametrize("path", ["/console/events", "/console/explain?sku=S&region=uk"])
-async def test_a_channels_key_opens_nothing_here(door: Door, key: str, status: int, path: str) -> None:
+async def test_a_channels_key_opens_nothing_here(door: Door) -> None:
     """The console is for operators."""
-    assert (await door.get(path, key)).status_code == status
+    for path in ("/console/events", "/console/explain?sku=S&region=uk"):
+        for key, status in (("web-key", 403), ("stolen", 401)):
+            assert (await door.get(path, key)).status_code == status, path
 
 
 async def test_an_operator_signs_in_with_a_cookie_that_no_script_reads(door: Door) -> None:
@@ -58,3 +64,18 @@ async def test_what_the_command_refuses_is_a_problem(door: Door, monkeypatch: py
     ):
         refused = await door.http.post("/console/exceptions", json={**word, **wrong}, headers=headers)
         assert (refused.status_code, says in refused.json()["detail"]) == (status, True), refused.text
+
+
+async def test_after_the_whole_state_only_what_changed_is_sent(door: Door) -> None:
+    """A viewer gets every part once, then the clock and what is new: a record of a region that was not there."""
+    events = Live(door.facade).events()
+    first = json.loads((await anext(events)).data)
+    assert {row["region"] for row in first["channels"]} == {"uk"}
+    assert first["drift"] == []
+    send(door.bootstrap, topics.AVAILABILITY.name, ("S1|dach", encoded("S1", 1, 5, "dach")))
+    async with asyncio.timeout(120):
+        async for event in events:
+            later = json.loads(event.data)
+            assert "drift" not in later
+            if {row["region"] for row in later.get("channels", ())} == {"dach", "uk"}:
+                break

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import httpx
-import pytest
 
 from atp import topics
 from atp.facade.app import create_app
@@ -62,50 +61,47 @@ async def test_a_bulk_answers_in_order_and_names_what_is_unknown(door: Door) -> 
     assert [(a.sku, a.sellable, a.reasons) for a in answers] == [("S9", 19, []), ("nope", 0, ["UNKNOWN_KEY"])]
 
 
-@pytest.mark.parametrize(
-    ("path", "key", "status", "field"),
-    [
-        ("/v1/availability/nope?region=uk", "web-key", 404, "sku"),
-        ("/v1/availability/S3?region=uk&channel=fax", "boss-key", 404, "channel"),
-        ("/v1/availability/S3", "web-key", 422, "region"),
-        ("/v1/availability/S3?region=uk", "boss-key", 422, "channel"),
-        ("/v1/availability/S3?region=uk&channel=app", "web-key", 403, "channel"),
-        ("/v1/availability/S3?region=uk", "stolen", 401, None),
-        ("/v1/changes", "stolen", 401, None),
-        ("/v1/modes", "stolen", 401, None),
-        ("/v1/nothing", "web-key", 404, None),
-    ],
-)
-async def test_errors_are_problems_that_name_the_field(
-    door: Door, path: str, key: str, status: int, field: str | None
-) -> None:
+ERRORS = [
+    ("/v1/availability/nope?region=uk", "web-key", 404, "sku"),
+    ("/v1/availability/S3?region=uk&channel=fax", "boss-key", 404, "channel"),
+    ("/v1/availability/S3", "web-key", 422, "region"),
+    ("/v1/availability/S3?region=uk", "boss-key", 422, "channel"),
+    ("/v1/availability/S3?region=uk&channel=app", "web-key", 403, "channel"),
+    ("/v1/availability/S3?region=uk", "stolen", 401, None),
+    ("/v1/changes", "stolen", 401, None),
+    ("/v1/modes", "stolen", 401, None),
+    ("/v1/nothing", "web-key", 404, None),
+]
+
+
+async def test_errors_are_problems_that_name_the_field(door: Door) -> None:
     """Every error is application/problem+json with field, value and what is allowed."""
-    response = await door.get(path, key)
-    problem = ProblemModel.model_validate_json(response.content)
-    assert (response.status_code, problem.status) == (status, status)
-    assert response.headers["content-type"] == "application/problem+json"
-    assert [error.field for error in problem.errors] == ([field] if field else [])
-    assert key not in response.text
+    for path, key, status, field in ERRORS:
+        response = await door.get(path, key)
+        problem = ProblemModel.model_validate_json(response.content)
+        assert (response.status_code, problem.status) == (status, status), path
+        assert response.headers["content-type"] == "application/problem+json", path
+        assert [error.field for error in problem.errors] == ([field] if field else []), path
+        assert key not in response.text, path
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        (b'{"items": []}', "items"),
-        (b'{"items": [{"sku": "S1"}]}', "items"),
-        (b'{"items": [{"sku": 5, "region": "uk"}]}', "items"),
-        (b"nonsense", "body"),
-        (json.dumps({"items": [{"sku": "S", "region": "uk"}] * 1001}).encode(), "items"),
-    ],
-)
-async def test_a_bulk_that_cannot_be_understood_is_refused(door: Door, body: bytes, field: str) -> None:
+BULKS = [
+    (b'{"items": []}', "items"),
+    (b'{"items": [{"sku": "S1"}]}', "items"),
+    (b'{"items": [{"sku": 5, "region": "uk"}]}', "items"),
+    (b"nonsense", "body"),
+    (json.dumps({"items": [{"sku": "S", "region": "uk"}] * 1001}).encode(), "items"),
+]
+
+
+async def test_a_bulk_that_cannot_be_understood_is_refused(door: Door) -> None:
     """A wrong body is one clear problem."""
-    response = await door.http.post(
-        "/v1/availability/query", content=body, headers={"Authorization": "Bearer web-key"}
-    )
-    problem = ProblemModel.model_validate_json(response.content)
-    assert problem.status == 422
-    assert problem.errors[0].field.startswith(field)
+    headers = {"Authorization": "Bearer web-key"}
+    for body, field in BULKS:
+        response = await door.http.post("/v1/availability/query", content=body, headers=headers)
+        problem = ProblemModel.model_validate_json(response.content)
+        assert problem.status == 422, body[:80]
+        assert problem.errors[0].field.startswith(field), body[:80]
 
 
 async def test_a_key_beyond_its_limit_waits(door: Door) -> None:

@@ -123,7 +123,7 @@ def test_a_channel_may_suffer_from_several_kinds_at_once() -> None:
             "degradation": ["UNTRUSTED"], "cause": "OPERATOR", "since": stamp(0)}  # fmt: skip
     bare = {"region": "uk", "channel": "store", "mode": "CONSERVATIVE", "cause": "STALE_SOURCE"}
     documents = {"1": both, "2": held, "3": bare, "4": {"region": "uk"}}
-    rows = modes.rows([], documents, lambda _key: NOW_MS - 5, lambda _region, _channel: "PRODUCT")
+    rows = modes.rows({}, documents, lambda _key: NOW_MS - 5, lambda _region, _channel: "PRODUCT")
     assert {row["channel"]: (row["kinds"], row["since"]) for row in rows} == {
         "web": (["DELAYED", "UNTRUSTED"], stamp(5)),
         "app": (["UNTRUSTED", "OPERATOR"], stamp(0)),

@@ -9,17 +9,17 @@ from atp.client.records import Record
 from atp.domain.modes import CONFIDENT, DEGRADATIONS, OPERATOR, Cause, ChannelMode, ModeError, parse_mode
 from atp.domain.times import rfc3339
 
-Place = tuple[str, str]
+Sums = dict[tuple[str, str], dict[str, int]]
+NO_RECORDS = {"records": 0, "careful": 0}
 
 
 def rows(
-    records: Iterable[Record],
+    sums: Sums,
     modes: dict[str, dict[str, Any]],
     written_ms: Callable[[str], int],
     answerer: Callable[[str, str], str],
 ) -> list[dict[str, Any]]:
     """One row per (region, channel) that has a record or a mode, in order. `modes`, `written_ms`: by modes' keys."""
-    sums = _sums(records)
     known = {
         place: mode for mode in map(_readable, modes.values()) if mode for place in [(mode.region, mode.channel)]
     }
@@ -35,12 +35,9 @@ def rows(
     ]
 
 
-NO_RECORDS = {"records": 0, "careful": 0}
-
-
-def _sums(records: Iterable[Record]) -> dict[Place, dict[str, int]]:
+def sums_of(records: Iterable[Record]) -> Sums:
     """Records by region and channel, and how many of them sell carefully."""
-    found: dict[Place, dict[str, int]] = {}
+    found: Sums = {}
     for record in records:
         for channel, offer in record.channels.items():
             row = found.setdefault((record.region, channel), dict(NO_RECORDS))

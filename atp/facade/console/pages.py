@@ -17,9 +17,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from atp.commands import explain
 from atp.facade.console.actions import done
-from atp.facade.console.ledger import LedgerDays
 from atp.facade.console.operators import COOKIE, operator
-from atp.facade.console.state import gather
+from atp.facade.console.state import Gathering
 from atp.facade.context import Facade
 from atp.facade.problems import ProblemError
 
@@ -39,22 +38,27 @@ class Live:
     """The state, gathered at most once a period, however many look at it."""
 
     def __init__(self, facade: Facade) -> None:
-        self._facade, self._lock = facade, asyncio.Lock()
-        self._days = LedgerDays(facade.config.ledger)
-        self._found, self._at_s = b"", 0.0
+        self._gathering, self._lock = Gathering(facade), asyncio.Lock()
+        self._parts: dict[str, bytes] = {}
+        self._at_s = 0.0
 
-    async def current(self) -> bytes:
-        """The state as JSON."""
+    async def current(self) -> dict[str, bytes]:
+        """The parts of the state, each as JSON."""
         async with self._lock:
-            if time.monotonic() - self._at_s >= PERIOD_S:
-                self._found = msgspec.json.encode(await asyncio.to_thread(gather, self._facade, self._days))
+            if not self._parts or time.monotonic() - self._at_s >= PERIOD_S:
+                found = await asyncio.to_thread(self._gathering.gather)
+                self._parts = {name: msgspec.json.encode(part) for name, part in found.items()}
                 self._at_s = time.monotonic()
-            return self._found
+            return self._parts
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
-        """The state again and again."""
+        """The whole state, then again and again the parts that changed."""
+        sent: dict[str, bytes] = {}
         while True:
-            yield ServerSentEvent((await self.current()).decode(), event="state")
+            parts = await self.current()
+            changed = {name: msgspec.Raw(part) for name, part in parts.items() if sent.get(name) != part}
+            yield ServerSentEvent(msgspec.json.encode(changed).decode(), event="state")
+            sent = parts
             await asyncio.sleep(PERIOD_S)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,33 +20,49 @@ from atp.facade.health import readiness
 from atp.lane import DeadLetter
 
 CHANGES = 20  # latest switches of a mode
+SUMS_PAUSE = 20  # times as long as it took
 WORKER_S = 1.0  # a worker that takes longer is said not to answer
 
 
-def gather(facade: Facade, days: LedgerDays) -> dict[str, Any]:
-    """Everything the page shows. Takes its time with many records or silent workers: run it in a thread."""
-    now_ms, shown = time.time_ns() // 1_000_000, facade.shown
-    return {
-        "now": rfc3339(now_ms),
-        "ready": readiness(facade),
-        "missing": [topic for topic in topics.BY_NAME if shown.is_missing(topic)],
-        "channels": _channels(facade),
-        "mode_changes": _mode_changes(facade),
-        "freshness": _freshness(facade, now_ms),
-        "drift": reconciliation.drift(shown.of(topics.RESULTS.name)),
-        "exceptions": reconciliation.exceptions(shown.of(topics.EXCEPTIONS.name)),
-        "ledger": days.look(),
-        "dead_letters": _dead_letters(facade),
-        "workers": _workers(facade),
-    }
+class Gathering:
+    """Gathers the state, part by part; keeps what need not be reckoned with every look."""
 
+    def __init__(self, facade: Facade) -> None:
+        self._facade = facade
+        self._days = LedgerDays(facade.config.ledger)
+        self._sums: modes.Sums = {}
+        self._next_sums_s = 0.0
 
-def _channels(facade: Facade) -> list[dict[str, Any]]:
-    records = [held.record for held in list(facade.client.view.records.values())]
-    topic = topics.MODES.name
-    return modes.rows(
-        records, facade.shown.of(topic), lambda key: facade.shown.written_ms(topic, key), facade.answerer
-    )
+    def gather(self) -> dict[str, Any]:
+        """Everything the page shows. Takes its time with many records or silent workers: run it in a thread."""
+        now_ms, facade = time.time_ns() // 1_000_000, self._facade
+        return {
+            "now": rfc3339(now_ms),
+            "ready": readiness(facade),
+            "missing": [topic for topic in topics.BY_NAME if facade.shown.is_missing(topic)],
+            "channels": self._channels(),
+            "mode_changes": _mode_changes(facade),
+            "freshness": _freshness(facade, now_ms),
+            "drift": reconciliation.drift(facade.shown.of(topics.RESULTS.name)),
+            "exceptions": reconciliation.exceptions(facade.shown.of(topics.EXCEPTIONS.name)),
+            "ledger": self._days.look(),
+            "dead_letters": _dead_letters(facade),
+            "workers": _workers(facade),
+        }
+
+    def _channels(self) -> list[dict[str, Any]]:
+        shown, topic = self._facade.shown, topics.MODES.name
+        written = partial(shown.written_ms, topic)
+        return modes.rows(self._summed(), shown.of(topic), written, self._facade.answerer)
+
+    def _summed(self) -> modes.Sums:
+        """Sums over all records; of a million of them seldom enough not to be in the way of look-ups."""
+        started_s = time.monotonic()
+        if started_s >= self._next_sums_s:
+            self._sums = modes.sums_of(held.record for held in list(self._facade.client.view.records.values()))
+            now_s = time.monotonic()
+            self._next_sums_s = now_s + SUMS_PAUSE * (now_s - started_s)
+        return self._sums
 
 
 def _mode_changes(facade: Facade) -> list[dict[str, Any]]:

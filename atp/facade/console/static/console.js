@@ -1,4 +1,4 @@
-// The console: the server sends its whole state now and then; each room draws its part when what it shows changed.
+// The console: the server sends its state, then the parts that change; each room draws its own.
 import "./availability.js";
 import { freshness } from "./freshness.js";
 import { ledger } from "./ledger.js";
@@ -40,6 +40,7 @@ function why(ready) {
   ];
 }
 
+const state = {};
 const events = new EventSource("/console/events");
-events.addEventListener("state", (event) => show(JSON.parse(event.data)));
+events.addEventListener("state", (event) => show(Object.assign(state, JSON.parse(event.data))));
 events.addEventListener("error", () => { document.getElementById("live").textContent = "Connection lost, trying again …"; });
