@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from atp import metrics
-from atp.facade import changes, health, lookups, problems
+from atp.facade import changes, exceptions, health, lookups, problems
 from atp.facade.console import actions, pages
 from atp.facade.context import Facade
 
@@ -63,6 +63,6 @@ def create_app(facade: Facade) -> FastAPI:
                   docs_url=None, redoc_url=None)  # fmt: skip # their pages load assets from another host
     problems.install(app)
     app.add_middleware(Measured)
-    for part in (lookups, changes, health, pages, actions):
+    for part in (lookups, changes, exceptions, health, pages, actions):
         app.include_router(part.router(facade))
     return app

@@ -78,6 +78,44 @@ class ModesModel(_Strict):
     age_ms: int | None
 
 
+class ExceptionModel(BaseModel):
+    """A key that drifts; all fields of a row of `atp.reconciliation.exceptions.v1` are there."""
+
+    exception_id: str
+    sku: str
+    region: str
+    about: str | None = Field(description="node, or reservation and line")
+    cause: str
+    owner: str
+    state: Literal["OPEN", "PROPOSED", "APPROVED", "APPLIED"]
+    units: int
+    over_promised_units: int
+    ours: dict[str, int]
+    theirs: dict[str, int]
+    opened_at: str
+
+
+class ExceptionsModel(_Strict):
+    """The exceptions that are not settled; `rows`: the most urgent of them."""
+
+    count: int
+    proposed: int = Field(description="of them, those that wait for a person")
+    rows: list[ExceptionModel]
+
+
+class WordModel(_Strict):
+    """A person's word on a proposed correction."""
+
+    verb: Literal["approve", "reject"]
+    reason: str = Field(min_length=1, description="why, for those who read it later")
+
+
+class SaidModel(_Strict):
+    """What came of it, in words."""
+
+    said: str
+
+
 class ReadyModel(BaseModel):
     """Whether the façade may be asked, and what makes its answers careful."""
 

@@ -140,6 +140,6 @@ async def test_metrics_and_the_openapi_document_name_the_doors(door: Door) -> No
     paths = (await door.get("/openapi.json")).json()["paths"]
     assert {
         "/v1/availability/{sku}", "/v1/availability/query", "/v1/changes", "/v1/modes", "/health/live",
-        "/health/ready", "/metrics",
+        "/health/ready", "/metrics", "/v1/exceptions", "/v1/exceptions/{exception_id}/decision",
     } <= paths.keys()  # fmt: skip
     assert paths["/v1/availability/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -11,12 +11,16 @@ from atp.facade.problems import ProblemError
 COOKIE, ACTION_HEADER = "atp_key", "x-atp-console"
 
 
-def operator(facade: Facade, request: Request) -> Caller:
-    """The operator who asks, or ProblemError."""
-    caller = facade.keys.caller(request, request.cookies.get(COOKIE))
+def require_operator(caller: Caller) -> Caller:
+    """The caller, if it is an operator, or ProblemError 403."""
     if not caller.is_operator:
         raise ProblemError(403, "operators-only", "For operators", "this key is for a sales channel")
     return caller
+
+
+def operator(facade: Facade, request: Request) -> Caller:
+    """The operator who asks, or ProblemError."""
+    return require_operator(facade.keys.caller(request, request.cookies.get(COOKIE)))
 
 
 def acting(facade: Facade, request: Request) -> Caller:
