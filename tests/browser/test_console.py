@@ -222,6 +222,17 @@ def test_ledger_days_have_status_revision_and_what_is_missing(page: playwright_a
     newest.get_by_text(re.compile(r"missing: ims, inventory.stock.v1, hour .*: 1 of 3 records")).wait_for()
 
 
+def test_nothing_hangs_over_a_narrow_screen(page: playwright_api.Page) -> None:
+    """At 320 pixels, or enlarged four times, only tables scroll sideways; every state has a word and a sign."""
+    size = page.viewport_size
+    page.set_viewport_size({"width": 320, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    page.set_viewport_size(size)
+    states = page.locator(".chip, .pill").all_inner_texts()
+    assert len(states) > 60
+    assert [text for text in states if not re.search(r"\S\s*[A-Za-z]{2,}", text)] == []
+
+
 def told(state: dict[str, Any]) -> dict[str, Any]:
     """The state of a day on which everything else is wrong too."""
     (worker,) = state["workers"]["workers"]
