@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from atp.brokers.embedded import EmbeddedBroker
 from atp.brokers.kafka import KafkaCluster
 
 # A loaded machine must fail no property.
-settings.register_profile("product", deadline=None)
+settings.register_profile("product", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("product")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from atp.domain.arrivals import MOST_BLOCKS, Arrivals, Gap
@@ -125,7 +125,6 @@ def test_rows_keep_two_days_of_hours() -> None:
     assert min(row.hours) == TEN_MS + 5 * HOUR_MS
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5000), max_size=60, unique=True), st.integers(1, 8), st.randoms(use_true_random=False))
 def test_missing_numbers_are_named_whatever_the_partitions(
     lost: list[int], partitions: int, chance: random.Random
