@@ -19,7 +19,7 @@ from atp.domain.partials import ExceptionsOpen, SnapshotCompared
 from atp.domain.policy import PolicyBook, RegionPolicy, parse_policy
 from atp.domain.switching import RegionModes, decide, hear
 from atp.domain.times import MINUTE_MS, from_ms
-from atp.domain.verdicts import Verdict
+from atp.domain.verdicts import Outcome, Verdict
 from tests.unit.test_properties import law
 
 FILES = sorted((Path(__file__).parents[1] / "scenarios" / "switching").glob("*.txt"))
@@ -183,6 +183,16 @@ def test_a_row_tells_kind_evidence_and_runbook() -> None:
     assert seen.figures["drifting_keys"] == 50
     assert row.reason == "50 of 100 keys and 7 of 1000 units drift"
     assert (row.policy_version, row.version, row.runbook) == (1, 1, "runbooks/drift.md")
+
+
+def test_the_latest_snapshot_is_remembered() -> None:
+    """What it came to and how far it differed; one that does not come leaves the figures of the one before."""
+    stage = Stage()
+    stage.play(["10:00", "snapshot", "wms", "s1", "drifting=50", "drifted=7"])
+    series = stage.state.series["wms|stock"]
+    assert (series.outcome, series.units, series.divergence) == (Outcome.DRIFT, 1000, 0.007)
+    stage.play(["14:00", "look"])
+    assert (series.outcome, series.units, series.divergence) == (Outcome.MISSING, 1000, 0.007)
 
 
 def test_late_and_wrong_at_once_have_a_page_of_their_own() -> None:
