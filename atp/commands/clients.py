@@ -82,6 +82,29 @@ def _bounds(reader: Consumer, partition: TopicPartition) -> tuple[int, int]:
             return first, following
 
 
+def ends(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
+    """Next offset of each partition, by reading up to it.
+
+    The embedded broker's answer to the question is one after its last batch's first record.
+    """
+    known = bounds(reader, places)
+    found = {place: end for place, (_, end) in known.items()}
+    left = {place for place, (first, end) in known.items() if end > first}
+    reader.assign([TopicPartition(*place, found[place] - 1) for place in left])
+    while left:
+        for message in reader.consume(READ_AT_ONCE, timeout=0.2):
+            error = message.error()
+            if error is None:
+                continue
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            place = (message.topic(), message.partition())
+            found[place] = message.offset()
+            left.discard(place)
+    reader.unassign()
+    return found
+
+
 def committed(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
     """What the consumer's group has committed, by partition; -1 where nothing is."""
     found = reader.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)

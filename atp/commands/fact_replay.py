@@ -128,12 +128,11 @@ def planned(reader: Consumer, span: Span, config: Settings) -> Plan:
 def _replayed(reader: Consumer, plan: Plan, config: Settings) -> Effects:
     known = admin.partition_counts(admin.client(config.admin()), config.bootstrap)
     watched = {name: topic for name, topic in WATCHED.items() if topic.name in known}
-    before = clients.bounds(reader, _places(config, (*watched.values(), *topics.FACT_TOPICS)))
-    begin = {place: end for place, (_, end) in before.items()}
+    begin = clients.ends(reader, _places(config, (*watched.values(), *topics.FACT_TOPICS)))
     _await(reader, produce(plan.facts, config))
     with clients.consumer(config.admin(), group=REGION_GROUP) as regions:
-        partials = clients.bounds(regions, _places(config, (topics.REGION_PARTIALS,)))
-        _await(regions, {place: end for place, (_, end) in partials.items() if end})
+        partials = clients.ends(regions, _places(config, (topics.REGION_PARTIALS,)))
+        _await(regions, {place: end for place, end in partials.items() if end})
     return _effects(reader, plan, begin, watched)
 
 

@@ -22,7 +22,7 @@ from atp.lane.status import TaskState, TaskStatus
 from atp.settings import Settings
 
 LOOK_S = 0.5
-HARM_S = 60.0  # how long a harm may take to show
+HARM_S = 180.0  # how long a harm may take to show
 DRILL = "drill-"  # how regions of drills begin
 WITHHELD_UNITS = 1_000_000
 

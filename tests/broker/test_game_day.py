@@ -45,7 +45,9 @@ def seed_of(degradation: str) -> int:
 
 def mend_policy(given: dict[str, str], tmp_path: Path) -> None:
     """A newer version without the harm, as the runbook has it."""
-    path = write_lines(tmp_path / "mended.jsonl", [policy(version=99), policy(scope="region:uk", version=99)])
+    version = int(time.time())  # above every one before
+    mended = [policy(version=version), policy(scope="region:uk", version=version)]
+    path = write_lines(tmp_path / "mended.jsonl", list(mended))
     atp("publish", str(path), **given)
 
 
