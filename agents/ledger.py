@@ -1,17 +1,52 @@
-"""The daily ledger: movements kept by SKU until nothing can change their date any more."""
+"""The daily ledger by SKU: movements kept until nothing can change their date; rows, when a date is closed."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
-from atp.app import app, lane
+import msgspec
+
+from atp.app import app, config, control, lane
+from atp.domain.freshness import Sightings
 from atp.domain.ledger_account import take
-from tables.ledger import rows
+from atp.domain.ledger_walk import Ledger, Portion, advance, before
+from atp.topics import LEDGER, REGION_PARTIALS
+from tables.intake import heads
+from tables.ledger import late, rows, walks
+from tables.state import state
+
+encode = msgspec.json.encode
+# By partition. When what was seen counts is a matter of waiting, not of state: a new owner waits anew.
+sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
 
 
 @app.agent(lane.stage("ledger"), concurrency=1)
 async def ledger(batches: Any) -> None:
-    """Keep every admitted movement; each SKU's row once a batch."""
+    """Keep every admitted movement, each SKU's row once a batch; go on with the date that is being closed."""
     async for batch in batches:
         with batch:
+            books = Ledger(rows, walks, late, late_skus, state, control.world, config.horizons, batch.partition)
+            before(batch, books)
             take(batch, rows)
+            seen = sightings[batch.partition]
+            if batch.is_tick:
+                seen.look(control.world.watermarks, batch.consumed_ms, batch.now_ms)
+            tell(batch, advance(control.asked, books, seen.passed_ms, heads.keys_after, config.closed_at_once))
+
+
+def late_skus() -> list[str]:
+    """The SKUs of which a published row may be another now."""
+    return [key[0] for key, _ in late.scan()]
+
+
+def tell(batch: Any, portion: Portion) -> None:
+    """Publish rows; tell the region."""
+    for row in portion.rows:
+        key = f"{row.business_date}|{row.region}|{row.sku}|{row.revision}"
+        batch.send(LEDGER.name, key.encode(), encode(row))
+    for partial in portion.partials:
+        region = partial.region
+        batch.send(REGION_PARTIALS.name, region.encode(), encode(partial), partition=batch.partition_of(region))
+    if portion.more:
+        batch.go_on()

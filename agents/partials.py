@@ -8,11 +8,26 @@ import msgspec
 
 from atp.app import app, region_lane
 from atp.domain.modes import ModeCommand, ModeError, parse_command
-from atp.domain.partials import LagMeasured, Partial, PartialError, SourceCounted, SourceNumbered, parse_partial
+from atp.domain.partials import (
+    LagMeasured,
+    LedgerChanged,
+    LedgerTotalled,
+    Partial,
+    PartialError,
+    SourceCounted,
+    SourceNumbered,
+    parse_partial,
+)
 from atp.domain.refusals import Reason
 from atp.topics import MODE_COMMANDS
 
-STAGES: dict[type, str] = {LagMeasured: "freshness", SourceCounted: "arrivals", SourceNumbered: "arrivals"}
+STAGES: dict[type, str] = {
+    LagMeasured: "freshness",
+    SourceCounted: "arrivals",
+    SourceNumbered: "arrivals",
+    LedgerTotalled: "closing",
+    LedgerChanged: "closing",
+}
 
 
 @app.agent(region_lane.stage("partials"), concurrency=1)

@@ -25,13 +25,13 @@ STAGES = [
     "receipts",
     "damages",
     "stock",
-    "reservations",
     "ledger",
+    "reservations",
     "reconciliation",
     "lags",
     "availability",
 ]
-REGION_STAGES = ["partials", "arrivals", "freshness", "modes"]
+REGION_STAGES = ["partials", "arrivals", "freshness", "closing", "modes"]
 
 config = settings.load()
 
@@ -90,6 +90,7 @@ lane.sweep_at(lambda: config.sweep_keys_per_s_of(control.world.policies.sweep_ke
 lane.view(topics.POLICIES.name).on_change(control.watch_policies)
 lane.view(topics.NODES.name).on_change(control.watch_nodes)
 lane.view(topics.MODES.name).on_change(control.watch_modes)
+lane.view(topics.LEDGER_DAYS.name, sweeps=False).on_change(control.watch_ledger_days)
 heartbeats = lane.view(topics.HEARTBEATS.name, sweeps=False)
 heartbeats.on_change(control.watch_heartbeats)
 

@@ -103,7 +103,16 @@ RESULTS = Topic(
     retention_ms=90 * DAY_MS,
 )
 FRESHNESS = Topic("atp.freshness.v1", Role.PUBLISHED, "region", "agents/freshness", "operations", True)
-LEDGER = Topic("atp.ledger.daily.v1", Role.PUBLISHED, "date|region|sku|revision", "finance", "finance", True)
+LEDGER = Topic("atp.ledger.daily.v1", Role.PUBLISHED, "date|region|sku|revision", "agents/ledger", "finance", True)
+LEDGER_DAYS = Topic(
+    "atp.ledger.days.v1",
+    Role.PUBLISHED,
+    "date|region|revision",
+    "agents/closing",
+    "worker, finance",
+    True,
+    co_partitioned=False,
+)
 MODES = Topic(
     "atp.modes.v1",
     Role.PUBLISHED,
@@ -173,6 +182,7 @@ CATALOGUE = (
     RESULTS,
     FRESHNESS,
     LEDGER,
+    LEDGER_DAYS,
     ROUTES,
     DEAD_LETTERS,
     CHANGELOG,

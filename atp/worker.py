@@ -10,6 +10,7 @@ import gc
 from agents import (
     arrivals,
     availability,
+    closing,
     damages,
     dead_letters,
     freshness,
@@ -30,6 +31,7 @@ __all__ = [
     "app",
     "arrivals",
     "availability",
+    "closing",
     "damages",
     "dead_letters",
     "freshness",

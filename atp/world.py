@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from atp.domain.availability import outlook
+from atp.domain.closing import LedgerDay, LedgerDayError, Stand, parse_day
 from atp.domain.fold import World
 from atp.domain.freshness import HeartbeatError, WatermarkBook, parse_heartbeat
 from atp.domain.modes import ModeBook, ModeError, parse_mode
@@ -24,6 +25,7 @@ class ControlWorld:
 
     def __init__(self) -> None:
         self.world = World()
+        self.asked: list[LedgerDay] = []  # dates of the ledger that are being closed
         self.wrong: dict[str, str] = {}  # topic|key → what is wrong with the document
         self._last: dict[str, Any] = {}
         # by partition, then by (SKU or "", region)
@@ -71,6 +73,11 @@ class ControlWorld:
         for heartbeat in self._parsed(view, parse_heartbeat, HeartbeatError):
             book.put(heartbeat)
         self.world.watermarks = book
+
+    def watch_ledger_days(self, view: View) -> None:
+        """`atp.ledger.days.v1`: the revisions that are asked for."""
+        days = self._parsed(view, parse_day, LedgerDayError)
+        self.asked = [day for day in days if day.stand is Stand.CLOSING]
 
     def _parsed(self, view: View, parse: Callable[[Any], Any], error: type[ValueError]) -> list[Any]:
         found = []

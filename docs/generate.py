@@ -64,6 +64,9 @@ BOUNDS = {
     "ledger_accounts": "a row per SKU; in it stock by node, 14 days of entries, movements that came too late for "
     "their date until a count has seen them",
     "ledger_documents": "at most two versions of a settled document for each of two books; never dropped",
+    "ledger_walks": "one row per partition; in it the sums of 7 dates by region",
+    "ledger_late": "a row per SKU with late facts on closed dates, until those are restated",
+    "ledger_days": "a row per region; in it 7 dates",
     "availability": "a row per published key, two numbers; never dropped",
     "freshness": "a row per region; in it sketches of two hours by source, checks of a day by hour",
     "modes": "a row per region; in it the snapshots that wait for partitions (at most 8 per source), the causes that "

@@ -14,7 +14,6 @@ import msgspec
 from atp.commands.errors import WrongUseError
 from atp.commands.files import instant_ms
 from atp.commands.ledger_words import line_of, shortfalls, told, uncollected
-from atp.commands.publish import produce
 from atp.commands.worker import checked_settings
 from atp.domain.ledger_close import Status
 from atp.domain.times import rfc3339
@@ -24,7 +23,6 @@ from atp.ledger.days import LedgerDay, closable, ledger_days
 from atp.ledger.gather import Gathered, gather
 from atp.ledger.log import Archive, LogOrigin
 from atp.ledger.origins import FileOrigin, Origin
-from atp.ledger.publish import mark, rows_of, unpublished
 from atp.ledger.store import Manifest, Store
 
 
@@ -76,8 +74,6 @@ def close_days(given: Given, options: CloseOptions, out: IO[str], err: IO[str]) 
         closing = Closing(close_ms, gathered.inputs, options.with_csv)
         for manifest in close(closable(days), store, closing):
             out.write(_said(manifest, options.as_json))
-        if isinstance(origin, LogOrigin):
-            _publish(store)
     for day in waiting:
         out.write(_still_open(day, options.as_json))
 
@@ -97,15 +93,6 @@ def _close_ms(given: Given, now: str | None) -> int:
     if given.facts is not None:
         raise WrongUseError("--now is needed with --facts: the instant of the close, such as 2011-11-25T06:00:00Z")
     return time.time_ns() // 1_000_000
-
-
-def _publish(store: Store) -> None:
-    """Put the rows of every revision that is not on its topic yet there."""
-    config = checked_settings()
-    for manifest in unpublished(store):
-        for records in rows_of(manifest, store):
-            produce(records, config)
-        mark(manifest, store)
 
 
 def _noting(days: Iterator[LedgerDay], waiting: list[LedgerDay]) -> Iterator[LedgerDay]:

@@ -12,6 +12,7 @@ import msgspec
 
 from atp import topics
 from atp.domain.availability import Content
+from atp.domain.closing import LedgerDay
 from atp.domain.daily_ledger import LedgerRow
 from atp.domain.exceptions import Decision, ExceptionRecord
 from atp.domain.facts import FACT_TYPES, Identity, Instant, Sku
@@ -58,6 +59,7 @@ VALUE_TYPES: dict[str, Any] = {
     topics.FRESHNESS.name: Freshness,
     topics.ROUTES.name: Route,
     topics.LEDGER.name: LedgerRow,
+    topics.LEDGER_DAYS.name: LedgerDay,
     topics.DEAD_LETTERS.name: DeadLetter,
 }
 TYPED = tuple(topic for topic in topics.CATALOGUE if topic.name in VALUE_TYPES)

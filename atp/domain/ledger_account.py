@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from atp.domain.documents import History
+from atp.domain.facts import Reservation
 from atp.domain.intake import Admitted, Horizons
 from atp.domain.ledger_book import Book, BookState, Overlay, Posting, posting_of
 from atp.domain.ledger_days import Entry
@@ -68,6 +69,8 @@ def take(admitted: Iterable[Admitted], rows: LedgerRows) -> None:
     """Keep the postings of admitted facts, each SKU's row once."""
     by_sku: dict[str, list[Posting]] = {}
     for one in admitted:
+        if type(one.fact) is Reservation:
+            continue  # its line is kept where the reservations are
         by_sku.setdefault(one.fact.sku, []).append(posting_of(one))
     for sku, postings in by_sku.items():
         tail = rows.tails.get((sku,)) or Tail()

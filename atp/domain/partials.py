@@ -5,6 +5,7 @@ Topic `atp.region-partials.v1`, key region. A partial may come twice; none is a 
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -85,7 +86,29 @@ class ExceptionsOpen(msgspec.Struct, tag="exceptions.open", kw_only=True):
     oldest_ms: int
 
 
-Partial = SnapshotCompared | SourceCounted | SourceNumbered | LagMeasured | ExceptionsOpen
+class LedgerTotalled(msgspec.Struct, tag="ledger.totalled", kw_only=True):
+    """One partition's rows of a business date are published; the sum of every figure over all of them."""
+
+    region: str
+    business_date: date
+    revision: int
+    partition: int
+    rows: int
+    totals: dict[str, int]
+
+
+class LedgerChanged(msgspec.Struct, tag="ledger.changed", kw_only=True):
+    """Rows of a date that was closed are others now. `revision`: the one that had them as they were."""
+
+    region: str
+    business_date: date
+    revision: int
+    partition: int
+
+
+Partial = (
+    SnapshotCompared | SourceCounted | SourceNumbered | LagMeasured | ExceptionsOpen | LedgerTotalled | LedgerChanged
+)
 
 
 class PartialError(ValueError):

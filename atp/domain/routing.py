@@ -4,7 +4,7 @@
     Receipt        receipts → stock, ledger
     Damage         damages → stock, ledger
     stock facts    stock, ledger (and reservations, where a ship names its line)
-    Reservation    reservations
+    Reservation    ledger, reservations
     any of them    reconciliation, where it is dated before a snapshot that was compared
 
 After them `availability` reckons every record of a SKU that was touched.
@@ -26,12 +26,12 @@ def stages_of(admitted: Admitted) -> tuple[str, ...]:
 def _stages_of(admitted: Admitted) -> tuple[str, ...]:
     kind = type(admitted.fact)
     if kind is Reservation:
-        return ("reservations",)
+        return ("ledger", "reservations")
     if kind is Receipt:
         return ("receipts", "ledger")
     if kind is Damage:
         return ("damages", "ledger")
-    return ("stock", "reservations", "ledger") if pairs(admitted) else ("stock", "ledger")
+    return ("stock", "ledger", "reservations") if pairs(admitted) else ("stock", "ledger")
 
 
 def places_of(admitted: Admitted) -> tuple[str, ...]:

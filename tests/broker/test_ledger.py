@@ -11,9 +11,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from atp import admin
-from atp.commands import clients
 from atp.lane.keys import partition_of
-from atp.topics import LEDGER, STOCK
+from atp.topics import STOCK
 from tests.broker.test_cli_on_brokers import PARTITIONS, create_topics, fresh
 from tests.cli import adjusted, atp, count, is_one_line, node, placed, policy, write_lines
 from tests.unit.ledgers import dated
@@ -41,15 +40,8 @@ def ledger(command: str, bootstrap: str, folder: Path, *options: str) -> list[di
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def published(bootstrap: str) -> dict[str, dict[str, Any]]:
-    """The rows on the ledger's topic."""
-    with clients.consumer({"bootstrap.servers": bootstrap}) as reader:
-        places = [(LEDGER.name, partition) for partition in range(PARTITIONS)]
-        return {m.key().decode(): json.loads(m.value()) for m in clients.read_whole(reader, places)}
-
-
 def test_days_are_closed_from_the_topics_and_proven_against_them(fresh: str, tmp_path: Path) -> None:
-    """Rows of every revision are on their topic; nothing is done twice; a late fact restates; all of it verifies."""
+    """Nothing is done twice; a late fact restates; every revision verifies."""
     create_topics(fresh)
     first = [count("c1", "10:00:00", 10), adjusted("a1", "10:30:00", 5), placed("r1", "11:00:00", 3)]
     publish(fresh, tmp_path, node(), policy(required_sources=["test"]), *first, alive("2026-01-06T00:00:00Z"))
@@ -60,11 +52,7 @@ def test_days_are_closed_from_the_topics_and_proven_against_them(fresh: str, tmp
     publish(fresh, tmp_path, dated(adjusted("late", "10:00:00", -4), "2026-01-05T18:00", "2026-01-06T08:00"))
     (restated,) = ledger("close", fresh, tmp_path, "--now", EVENING)
     assert (restated["revision"], restated["status"]) == (2, "RESTATED")
-    rows = published(fresh)
-    assert {key: row["closing_sellable"] for key, row in rows.items()} == {
-        "2026-01-05|uk|S|1": 15,
-        "2026-01-05|uk|S|2": 11,
-    }
+    assert restated["control_totals"]["closing_sellable"] == 11
     for revision in ("1", "2"):
         assert ledger("verify", fresh, tmp_path, "--revision", revision)[0]["wrong"] == []
 

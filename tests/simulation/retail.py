@@ -41,13 +41,13 @@ STAGES = [
     agents.receipts,
     agents.damages,
     agents.stock,
-    agents.reservations,
     agents.ledger,
+    agents.reservations,
     agents.reconciliation,
     agents.lags,
     agents.availability,
 ]
-CONTROLLED: list[Any] = [agents.intake, agents.reconciliation, agents.lags, agents.availability]
+CONTROLLED: list[Any] = [agents.intake, agents.ledger, agents.reconciliation, agents.lags, agents.availability]
 CONTROLS = (topics.POLICIES, topics.NODES, topics.MODES, topics.HEARTBEATS)
 
 
@@ -64,6 +64,7 @@ class Product:
         self.control = control = ControlWorld()
         self._measured: dict[int, Lags] = {}
         self._sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
+        self._ledger_sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
         watchers = (control.watch_policies, control.watch_nodes, control.watch_modes, control.watch_heartbeats)
         for topic, watch in zip(CONTROLS, watchers, strict=True):
             views.add(topic.name, sweeps=topic is not topics.HEARTBEATS).on_change(watch)
@@ -74,6 +75,7 @@ class Product:
         for module in CONTROLLED:  # each process has its own; a stage never waits in between
             module.control = self.control
         agents.lags.measured, agents.reconciliation.sightings = self._measured, self._sightings
+        agents.ledger.sightings = self._ledger_sightings
         agent = getattr(STAGES[self.stages.index(stage)], stage)
         await agent.fun(self._one(stage, batch))
         batch.check()

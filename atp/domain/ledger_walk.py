@@ -1,0 +1,253 @@
+"""A partition's part in the day close: rows of all its SKUs once, later those of SKUs that late facts changed.
+
+before    a fact dated on a date that was walked changes its row: the figures as they were published are kept
+walk      a date asked for: every SKU's row and the sum over them, a portion at a time; what is past is settled
+again     the next revision of a walked date: the rows that differ, and the sum with them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+from typing import Any, NamedTuple
+
+import msgspec
+
+from atp.domain.closing import KEPT_DAYS, LedgerDay
+from atp.domain.daily_ledger import LedgerRow
+from atp.domain.fold import State, World
+from atp.domain.intake import Admitted, Horizons
+from atp.domain.ledger_account import LedgerRows
+from atp.domain.ledger_close import Status
+from atp.domain.ledger_rows import ledger_of, row_of
+from atp.domain.ledger_rules import policy_of, rules_of
+from atp.domain.ledger_settle import settle, settled_until_ms
+from atp.domain.partials import LedgerChanged, LedgerTotalled
+from atp.domain.rows import Rows
+from atp.domain.times import DAY_MS, FOREVER_MS, Day
+
+BOOK = "\x1fledger"  # record key of what a partition knows beside its SKUs: no SKU looks like it
+FIGURES: tuple[str, ...] = LedgerRow.__struct_fields__[6:]
+Page = Callable[[str, int], list[str]]
+
+
+class Walk(msgspec.Struct, array_like=True):
+    """A date of a region: how far its SKUs were walked, and the sum of their rows."""
+
+    revision: int
+    end_ms: int
+    cursor: str = ""
+    done: bool = False
+    rows: int = 0
+    totals: list[int] = msgspec.field(default_factory=lambda: [0] * len(FIGURES))
+    late: int = 0  # SKUs of which a row may be another than was published
+    told: bool = False  # the region knows of them
+
+    def answers(self, day: LedgerDay) -> bool:
+        """Whether it is what is asked for."""
+        return self.done and self.revision >= day.revision
+
+    def add(self, figures: list[int], sign: int) -> None:
+        """Put a row into the sums, or take it out."""
+        self.rows += sign
+        self.totals = [units + sign * more for units, more in zip(self.totals, figures, strict=True)]
+
+
+class WalkBook(msgspec.Struct, array_like=True):
+    """The dates that a partition walked, by `date|region`."""
+
+    walks: dict[str, Walk] = {}
+
+    @property
+    def closed_ms(self) -> int:
+        """Facts dated before it may change a row that was published."""
+        return max((walk.end_ms for walk in self.walks.values()), default=-FOREVER_MS)
+
+
+class Published(msgspec.Struct, array_like=True):
+    """Rows of a SKU as they were published, of dates whose facts came late; empty: there was none."""
+
+    rows: dict[str, list[int]] = {}
+
+
+class Ledger(NamedTuple):
+    """All that the partition's part works with."""
+
+    rows: LedgerRows
+    walks: Rows[WalkBook]
+    late: Rows[Published]
+    late_skus: Callable[[], list[str]]
+    state: State
+    world: World
+    horizons: Horizons
+    partition: int
+
+    @property
+    def book(self) -> WalkBook:
+        """The dates that were walked; put it back with `keep`."""
+        return self.walks.get((BOOK,)) or WalkBook()
+
+    def keep(self, book: WalkBook) -> None:
+        """Put the walks back."""
+        self.walks[(BOOK,)] = book
+
+    def row(self, sku: str, key: str, revision: int, status: Status, until_ms: int) -> Any:
+        """The row of a SKU on a date, by what is known now; None if it has none."""
+        day, _, region = key.partition("|")
+        rules = rules_of(self.world, self.horizons, until_ms)
+        found = ledger_of(sku, self.rows, self.state.reservations.lines, rules)
+        return row_of(found, region, date.fromisoformat(day).toordinal(), revision, status)
+
+
+def key_of(asked: LedgerDay) -> str:
+    """`2011-11-25|uk`"""
+    return f"{asked.business_date.isoformat()}|{asked.region}"
+
+
+def figures_of(row: Any) -> list[int]:
+    """The figures of a row, in the order of its columns; of none, nothing."""
+    return [] if row is None else [getattr(row, name) for name in FIGURES]
+
+
+def before(facts: Iterable[Admitted], ledger: Ledger) -> None:
+    """Keep the rows that facts are about to change, as they were published."""
+    book, changed = ledger.book, False
+    closed_ms = book.closed_ms
+    for admitted in facts:
+        if admitted.time_ms < closed_ms:
+            changed = _keep(admitted, book, ledger) or changed
+    if changed:
+        ledger.keep(book)
+
+
+def _keep(admitted: Admitted, book: WalkBook, ledger: Ledger) -> bool:
+    sku, changed = admitted.fact.sku, False
+    known = ledger.late.get((sku,)) or Published()
+    for key, walk in book.walks.items():
+        if admitted.time_ms < walk.end_ms and key not in known.rows:
+            walked = walk.done or sku.encode() <= walk.cursor.encode()
+            row = ledger.row(sku, key, walk.revision, Status.OPEN, walk.end_ms) if walked else None
+            known.rows[key] = figures_of(row)
+            walk.late += 1
+            changed = True
+    if changed:
+        ledger.late[sku,] = known
+    return changed
+
+
+class Portion(msgspec.Struct):
+    """What a piece of work comes to: rows to publish, words to the region. `more`: there is more to do at once."""
+
+    rows: list[Any] = []
+    partials: list[LedgerTotalled | LedgerChanged] = []
+    more: bool = False
+
+
+def advance(
+    asked: Iterable[LedgerDay], ledger: Ledger, passed: Callable[[str, str], int], page: Page, limit: int
+) -> Portion:
+    """Say which dates changed; then go on with the first date that is asked for and may be answered."""
+    book, portion = ledger.book, Portion()
+    portion.partials += _changed(book, ledger.partition)
+    for day in sorted(asked, key=key_of):
+        walk = book.walks.get(key_of(day)) or Walk(day.revision, _end_ms(day, ledger))
+        if not walk.answers(day) and _all_came(day, ledger, passed, walk.end_ms):
+            book.walks[key_of(day)] = walk
+            _go_on(day, walk, ledger, page, limit, portion)
+            break
+    if portion.partials or portion.more:
+        _forget(book)
+        ledger.keep(book)
+    return portion
+
+
+def _go_on(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
+    """The next piece of a date; after the last one, its sums."""
+    if walk.done:
+        _again(day, walk, ledger, limit, portion)
+    else:
+        _walk(day, walk, ledger, page, limit, portion)
+    portion.more = not walk.answers(day)
+    if not portion.more:
+        portion.partials.append(
+            LedgerTotalled(
+                region=day.region,
+                business_date=day.business_date,
+                revision=day.revision,
+                partition=ledger.partition,
+                rows=walk.rows,
+                totals=dict(zip(FIGURES, walk.totals, strict=True)),
+            )
+        )
+
+
+def _end_ms(day: LedgerDay, ledger: Ledger) -> int:
+    zone = policy_of(ledger.world, day.region).calendar.zone
+    return Day(day.business_date.toordinal(), zone).end_ms
+
+
+def _forget(book: WalkBook) -> None:
+    """Let go of dates that are not restated any more."""
+    ends = max(walk.end_ms for walk in book.walks.values())
+    book.walks = {key: walk for key, walk in book.walks.items() if walk.end_ms > ends - KEPT_DAYS * DAY_MS}
+
+
+def _changed(book: WalkBook, partition: int) -> Iterator[LedgerChanged]:
+    for key, walk in book.walks.items():
+        if walk.late and walk.done and not walk.told:
+            walk.told = True
+            day, _, region = key.partition("|")
+            changed = date.fromisoformat(day)
+            yield LedgerChanged(region=region, business_date=changed, revision=walk.revision, partition=partition)
+
+
+def _all_came(day: LedgerDay, ledger: Ledger, passed: Callable[[str, str], int], end_ms: int) -> bool:
+    """Whether all that the sources of the region recorded up to midnight was read here."""
+    required = policy_of(ledger.world, day.region).required_sources
+    heard = {source for source, region in ledger.world.watermarks if region == day.region}
+    return all(passed(source, day.region) >= end_ms for source in {*required, *heard})
+
+
+def _walk(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
+    key, rules = key_of(day), rules_of(ledger.world, ledger.horizons, walk.end_ms)
+    skus = page(walk.cursor, limit)
+    for sku in skus:
+        row = ledger.row(sku, key, day.revision, day.status, walk.end_ms)
+        if row is not None:
+            portion.rows.append(row)
+            walk.add(figures_of(row), +1)
+        head = ledger.state.heads.get((sku,))
+        if head is not None:
+            settle(sku, ledger.rows, rules, settled_until_ms(head.stream_ms, ledger.horizons))
+        walk.cursor = sku
+        if walk.late and (known := ledger.late.get((sku,))) is not None and known.rows.pop(key, None) is not None:
+            _settled(sku, known, walk, ledger)
+    walk.done = len(skus) < limit
+
+
+def _settled(sku: str, known: Published, walk: Walk, ledger: Ledger) -> None:
+    """A row is published as it is now."""
+    walk.late -= 1
+    if known.rows:
+        ledger.late[sku,] = known
+    else:
+        del ledger.late[sku,]
+
+
+def _again(day: LedgerDay, walk: Walk, ledger: Ledger, limit: int, portion: Portion) -> None:
+    """The rows of a walked date that differ from what was published."""
+    key = key_of(day)
+    marked = [sku for sku in ledger.late_skus() if key in (ledger.late.get((sku,)) or Published()).rows]
+    for sku in marked[:limit]:
+        known = ledger.late.get((sku,))
+        assert known is not None
+        was = known.rows.pop(key)
+        row = ledger.row(sku, key, day.revision, day.status, walk.end_ms)
+        if row is not None and figures_of(row) != was:
+            portion.rows.append(row)
+            if was:
+                walk.add(was, -1)
+            walk.add(figures_of(row), +1)
+        _settled(sku, known, walk, ledger)
+    if len(marked) <= limit:  # those of this very turn wait for the next revision
+        walk.revision, walk.told = day.revision, False
