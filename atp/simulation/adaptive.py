@@ -15,6 +15,7 @@ from atp.domain.desk import Books, Desk, Outcome
 from atp.domain.exceptions import Decision, Stage
 from atp.domain.facts import Fact
 from atp.domain.fold import apply
+from atp.domain.freshness import Heartbeat
 from atp.domain.intake import Admitted
 from atp.domain.modes import Mode, ModeChange
 from atp.domain.partials import ExceptionsOpen, Partial, SnapshotCompared
@@ -23,7 +24,8 @@ from atp.domain.snapshots import KINDS, OMS_SNAPSHOTS_TOPIC, WMS_SNAPSHOTS_TOPIC
 from atp.domain.switching import RegionModes
 from atp.domain.times import from_ms
 from atp.lane.keys import partition_of
-from atp.simulation.evidence import RegionCycle, Sighting
+from atp.simulation.balances import Balances, Ears
+from atp.simulation.evidence import BALANCE, MODE, RegionCycle, Sighting
 from atp.simulation.places import OMS, Places
 from atp.simulation.plan import Plan
 from atp.simulation.product import Pipeline
@@ -46,6 +48,9 @@ class Adaptive(Pipeline):
         self._skus: list[set[str]] = [set() for _ in range(self._partitions)]
         self._regions = {region: RegionModes() for region in places.regions}
         self._compared: dict[str, int] = dict.fromkeys(places.regions, 0)
+        self._ears = [Ears() for _ in range(self._partitions)]
+        self._balances = Balances(places.regions)
+        self._places = places
         self._proposed: dict[str, str] = {}  # exception_id → SKU, until somebody decides
         self._known: set[str] = set()
         self.mode_changes: list[ModeChange] = []
@@ -65,14 +70,23 @@ class Adaptive(Pipeline):
         outcome = apply(fact, self.state, self.horizons, now_ms, compared_ms)
         if isinstance(outcome, Refusal):
             self.refused[outcome.reason] += 1
-        elif isinstance(outcome, Admitted) and outcome.recheck:
-            self._follow(resolution.settle(fact.sku, self._desk(partition, now_ms), fact.event_id), now_ms)
+        elif isinstance(outcome, Admitted):
+            self._ears[partition].take(outcome, self._places)
+            if outcome.recheck:
+                self._follow(resolution.settle(fact.sku, self._desk(partition, now_ms), fact.event_id), now_ms)
 
-    def hear(self, source: str, region: str, watermark_ms: int) -> None:
-        self.world.watermarks[source, region] = watermark_ms
+    def hear(self, heartbeat: Heartbeat) -> None:
+        self.world.watermarks.put(heartbeat)
 
     def look(self, now_ms: int) -> None:
-        """Every region decides anew: a source may have fallen silent, a snapshot may be overdue."""
+        """Every region decides anew: a source may have fallen silent, a snapshot may be overdue, facts be missing."""
+        for partition, ears in enumerate(self._ears):
+            self._balances.hear(ears.report(partition, now_ms), now_ms)
+        self.sightings += [
+            Sighting(now_ms, found.region, by=BALANCE)
+            for found in self._balances.judge(self.world, now_ms)
+            if found.gaps or found.shortfalls
+        ]
         for region in self._regions:
             self._decide(region, now_ms)
 
@@ -157,7 +171,7 @@ class Adaptive(Pipeline):
             if change.from_mode is not change.to:
                 self.mode_changes.append(change)
                 if change.to is not Mode.CONFIDENT:
-                    self.sightings.append(Sighting(now_ms, region))
+                    self.sightings.append(Sighting(now_ms, region, by=MODE))
 
     def _approve(self, waited: dict[str, str], now_ms: int) -> None:
         """What was proposed in the cycle before, and still is."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from atp.domain.times import MINUTE_MS
+from atp.domain.freshness import Heartbeat
+from atp.domain.times import MINUTE_MS, from_ms
 from atp.simulation.agenda import Agenda
 from atp.simulation.chance import Chance
 from atp.simulation.places import SOURCES, Places
@@ -95,10 +96,14 @@ class Day:
         now_ms, world = self.agenda.now_ms, self.plan.world
         for region in self.world.places.regions:
             for source in SOURCES:
-                self.product.hear(source, region, now_ms - WATERMARK_LAG_MS)
+                self.product.hear(self._heartbeat(source, region, now_ms))
         self.product.look(now_ms)
         if now_ms < self.plan.close_ms + (world.closing_cycles + 1) * self.plan.cycle_ms:
             self.agenda.deliver(now_ms + world.heartbeat_s * 1000, self._beat)
+
+    def _heartbeat(self, source: str, region: str, now_ms: int) -> Heartbeat:
+        totals = self.post.books[source, region].totals
+        return Heartbeat(source, region, from_ms(now_ms - WATERMARK_LAG_MS), totals=totals)
 
     def _sample(self) -> None:
         now_ms, keys = self.agenda.now_ms, self.world.keys

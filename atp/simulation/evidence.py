@@ -9,13 +9,17 @@ import msgspec
 
 from atp.simulation.troubles import Trouble
 
+EXCEPTION, MODE, BALANCE = "exception", "mode", "balance"
+
 
 class Sighting(NamedTuple):
-    """An exception (it names a SKU and its region) or a mode that went down (it names a region)."""
+    """An exception (it names a SKU and its region), or what names a region: a mode that went down, a source of which
+    something is missing."""
 
     at_ms: int
     region: str
     sku: str = ""
+    by: str = EXCEPTION
 
 
 class RegionCycle(NamedTuple):
@@ -37,6 +41,7 @@ class Detection(msgspec.Struct, kw_only=True):
     detected_ms: int | None
     recovered_ms: int | None
     cycles_to_detect: int | None
+    detected_by: str | None
 
 
 def explains(trouble: Trouble, seen: Sighting) -> bool:
@@ -55,7 +60,8 @@ def detection(
     trouble: Trouble, sightings: Sequence[Sighting], cycles: Sequence[RegionCycle], cycle_ms: int
 ) -> Detection:
     """When a trouble was first named, after how many cycles, and when its region was whole again."""
-    detected_ms = min((seen.at_ms for seen in sightings if explains(trouble, seen)), default=None)
+    first = min((seen for seen in sightings if explains(trouble, seen)), default=None, key=lambda seen: seen.at_ms)
+    detected_ms = None if first is None else first.at_ms
     recovered_ms = None if detected_ms is None else _recovered_ms(trouble, detected_ms, cycles)
     return Detection(
         name=trouble.name,
@@ -65,6 +71,7 @@ def detection(
         detected_ms=detected_ms,
         recovered_ms=recovered_ms,
         cycles_to_detect=None if detected_ms is None else detected_ms // cycle_ms - trouble.begins_ms // cycle_ms,
+        detected_by=None if first is None else first.by,
     )
 
 

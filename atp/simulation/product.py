@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from atp.domain.availability import Reckoning, Waterfall
 from atp.domain.facts import Fact
 from atp.domain.fold import State, World, apply, reckon, regions_of
+from atp.domain.freshness import Heartbeat
 from atp.domain.nodes import Node
 from atp.domain.policy import Policy, parse_policy
 from atp.domain.record import content_bytes
@@ -62,7 +63,7 @@ class Pipeline:
     def announce(self, document: dict[str, Any], now_ms: int) -> None:
         """A record of a topic that core ATP does not read."""
 
-    def hear(self, source: str, region: str, watermark_ms: int) -> None:
+    def hear(self, heartbeat: Heartbeat) -> None:
         """A heartbeat; a pipeline without modes does not listen."""
 
     def compare(self, snapshot: Iterable[Document], now_ms: int) -> None:

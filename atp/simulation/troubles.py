@@ -67,7 +67,7 @@ class DelayedReleases(_Trouble):
         if not (isinstance(fact, Reservation) and fact.released and self._concerns(region, sent_ms)):
             return False
         self._touch(fact.sku, sent_ms)
-        self.post.carry_late(fact, self._late_ms(fact, sent_ms))
+        self.post.carry_late(fact, region, self._late_ms(fact, sent_ms))
         return True
 
 
@@ -99,7 +99,7 @@ class LateReturns(_Trouble):
             return False
         self._touch(fact.sku, sent_ms)
         late_ms = int(self.chance.between(self.plan.late_hours, fact.event_id, "late") * HOUR_MS)
-        self.post.carry_late(fact, sent_ms + late_ms)
+        self.post.carry_late(fact, region, sent_ms + late_ms)
         return True
 
 
@@ -133,7 +133,7 @@ class DamageBurst(_Trouble):
         if not (self._bursting and isinstance(fact, Damage)):
             return False
         self._touch(fact.sku, sent_ms)
-        self.post.carry_late(fact, self._late_ms(fact, sent_ms))
+        self.post.carry_late(fact, region, self._late_ms(fact, sent_ms))
         return True
 
 
@@ -179,6 +179,7 @@ class RegionBackfill(_Trouble):
             return False
         if self._concerns(region, sent_ms):
             self._touch(fact.sku, sent_ms)
+            self.post.say(fact, region)  # OMS has sent it
             self._lost.append(fact)
             return True
         if 0 <= self.begins_ms - sent_ms <= self.plan.repeat_minutes * MINUTE_MS:
