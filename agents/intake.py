@@ -9,8 +9,9 @@ import msgspec
 from atp import topics
 from atp.app import app, config, control, lane
 from atp.domain.decoding import decode
-from atp.domain.facts import Fact, Reservation
+from atp.domain.facts import Fact
 from atp.domain.intake import Admitted, admit, misplaced
+from atp.domain.lateness import LateFact, late_fact
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.routing import places_of, stages_of
 from atp.domain.times import to_ms
@@ -59,25 +60,31 @@ def judge(batch: Any, record: Any, tally: Tally, compared_ms: int) -> Admitted |
         return misplacement
     admitted = admit(fact, heads, marks, config.horizons, batch.now_ms, compared_ms)
     signals.count(record.topic, fact, admitted, control.world.nodes)
+    region = control.world.region_of(fact)
     if isinstance(admitted, Refusal):
         if admitted.reason in CAME_ALL_THE_SAME:
-            tally.take(fact, record.topic, region_of(fact), to_ms(fact.recorded_at))
+            tally.take(fact, record.topic, region, to_ms(fact.recorded_at))
+        if admitted.reason is Reason.TOO_OLD:
+            watch(batch, late_fact(fact, region, control.world.policies, applied=False))
         return admitted
     if isinstance(admitted, Admitted):
-        tally.take(fact, record.topic, region_of(fact), admitted.recorded_ms)
+        tally.take(fact, record.topic, region, admitted.recorded_ms)
+        watch(batch, late_fact(fact, region, control.world.policies))
         for stage in stages_of(admitted):
             batch.forward(stage, admitted)
         batch.touch(fact.sku, *places_of(admitted))
         if record.headers:
             batch.carry(fact.sku, context(record.headers))
         return admitted
+    if admitted.is_original:
+        tally.take(fact, record.topic, region, to_ms(fact.recorded_at))
     return None
 
 
-def region_of(fact: Fact) -> str:
-    """The region of its node, or its own where no node decides."""
-    node = None if type(fact) is Reservation or fact.node is None else control.world.nodes.get(fact.node)
-    return (fact.region or "") if node is None else node.region
+def watch(batch: Any, late: LateFact | None) -> None:
+    """Somebody has to look at a fact that came after the correction window of its day."""
+    if late is not None:
+        batch.forward("reconciliation", late)
 
 
 def tell_totals(batch: Any) -> None:

@@ -14,9 +14,10 @@ from atp.domain.exceptions import correction_lag_ms, decode_decision
 from atp.domain.facts import CORRECTION_SOURCE
 from atp.domain.freshness import Sightings
 from atp.domain.intake import Admitted, misplaced
+from atp.domain.lateness import LateFact
 from atp.domain.reconciliation import advance, take_marker, take_row
 from atp.domain.refusals import Refusal
-from atp.domain.resolution import decide, settle
+from atp.domain.resolution import decide, note_late, settle
 from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
 from atp.metrics import CORRECTION_LAG_SECONDS
 from atp.topics import CORRECTIONS, DECISIONS, EXCEPTIONS, REGION_PARTIALS
@@ -67,6 +68,12 @@ def _(admitted: Admitted, desk: Desk, batch: Any) -> Outcome:
     """A fact that is dated before the latest snapshot of its SKU: compare anew."""
     fact = admitted.fact
     return settle(fact.sku, desk, fact.event_id if fact.source == CORRECTION_SOURCE else "")
+
+
+@take.register
+def _(late: LateFact, desk: Desk, batch: Any) -> Outcome:
+    """A fact that came after the correction window of its day."""
+    return note_late(late, desk)
 
 
 def tell(batch: Any, outcome: Outcome) -> None:

@@ -25,11 +25,13 @@ from atp.domain.audit import Audit, audit
 from atp.domain.availability import Reckoning
 from atp.domain.decoding import decode
 from atp.domain.desk import Books, Desk
-from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Instant
+from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Fact, Instant
 from atp.domain.fold import State, World, apply, reckon
-from atp.domain.intake import Horizons, misplaced
+from atp.domain.intake import Admitted, Horizons, misplaced
+from atp.domain.lateness import LateFact, late_fact
 from atp.domain.record import content_bytes, record_bytes, record_key
 from atp.domain.refusals import Reason, Refusal
+from atp.domain.resolution import note_late
 from atp.domain.snapshots import KINDS
 from atp.domain.times import LATEST_NOW_MS, to_ms
 
@@ -49,6 +51,7 @@ class Folded(msgspec.Struct):
     skus: set[str]
     audit: Audit | None = None
     corrected: set[str] = set()  # exceptions whose correction is among the facts
+    late: list[LateFact] = []  # facts that are in no day
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """(key, canonical record), sorted by key."""
@@ -92,6 +95,8 @@ def fold_file(content: bytes, world: World, now_ms: int | None) -> Folded:
 def _audit(snapshots: Snapshots, folded: Folded) -> None:
     """Compare the snapshots once all facts are in: a SKU that only they name has a record if it drifts."""
     desk = Desk(Books.in_memory(), folded.state, folded.world, folded.horizons, folded.now_ms)
+    for late in folded.late:
+        note_late(late, desk)
     folded.audit = audit(snapshots.rows, snapshots.markers, desk, [decision for _, decision in snapshots.decisions])
     for at, wrong in folded.audit.refused.items():
         line, decision = snapshots.decisions[at]
@@ -152,10 +157,20 @@ def _apply(line: FactLine, folded: Folded) -> None:
         outcome = apply(fact, folded.state, folded.horizons, folded.now_ms)
     if isinstance(outcome, Refusal):
         folded.refusals.append(_refused(line, outcome))
+        if outcome.reason is Reason.TOO_OLD:
+            _note_late(fact, folded, applied=False)
         return
     folded.skus.add(fact.sku)
+    if isinstance(outcome, Admitted):
+        _note_late(fact, folded, applied=True)
     if line.topic == CORRECTIONS_TOPIC and fact.correlation_id is not None:
         folded.corrected.add(fact.correlation_id)
+
+
+def _note_late(fact: Fact, folded: Folded, *, applied: bool) -> None:
+    late = late_fact(fact, folded.world.region_of(fact), folded.world.policies, applied=applied)
+    if late is not None:
+        folded.late.append(late)
 
 
 def _refused(line: FactLine, refusal: Refusal) -> dict[str, object]:

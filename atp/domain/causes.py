@@ -26,6 +26,7 @@ class Cause(StrEnum):
     LATE_RECEIPT = "LATE_RECEIPT"  # goods were received or put away that purchasing has not reported
     LOST_UNITS = "LOST_UNITS"  # the node has fewer units than all facts say
     FOUND_UNITS = "FOUND_UNITS"  # the node has more units than all facts say
+    LATE_FACT = "LATE_FACT"  # facts came after the correction window of their day: in the state, in no closed book
     UNKNOWN = "UNKNOWN"
 
 
@@ -42,6 +43,11 @@ OWNERS = {
     Cause.FOUND_UNITS: "inventory management",
     Cause.UNKNOWN: "inventory management",
 }
+
+
+def owner_of(cause: Cause, source: str) -> str:
+    """Who has to look at it: of a late fact, the source that told it late."""
+    return source if cause is Cause.LATE_FACT else OWNERS[cause]
 
 
 class Surroundings(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
-from atp.domain.causes import OWNERS, Cause
+from atp.domain.causes import Cause, owner_of
 from atp.domain.decoding import KNOWN_MAJOR, refusal_of, unknown_version
 from atp.domain.facts import (
     CORRECTION_SOURCE,
@@ -29,6 +29,7 @@ from atp.domain.facts import (
     StockCounted,
     StockState,
 )
+from atp.domain.lateness import LateFact
 from atp.domain.refusals import Refusal
 from atp.domain.reservations import Line, LineVersion
 from atp.domain.snapshots import STOCK
@@ -38,6 +39,7 @@ from atp.domain.truth import Drift, Truth, name_of
 BY_RULE = "rule"
 SNAPSHOT = "snapshot"
 LATE_FACTS = "late facts"
+LATE = "late"  # stands for the line in the name of what late facts opened
 TYPES: dict[LineState, Any] = {
     LineState.SOFT: "reservation.placed",
     LineState.FIRM: "reservation.confirmed",
@@ -85,6 +87,8 @@ class Incident(msgspec.Struct):
     theirs: dict[str, int]
     steps: list[Step]
     correction: str = ""  # event_id of the correction that was posted
+    facts: int = 0  # of LATE_FACT: how many came
+    refused: int = 0  # of them, too old for the state
 
     @property
     def stage(self) -> Stage:
@@ -104,6 +108,13 @@ class Incident(msgspec.Struct):
     def step(self, stage: Stage, at_ms: int, by: str, why: str = "") -> None:
         """Take a step."""
         self.steps.append(Step(stage, at_ms, by, why))
+
+    def take(self, late: LateFact) -> None:
+        """One more fact that came late."""
+        self.as_of_ms = max(self.as_of_ms, late.recorded_ms)
+        self.units += late.units
+        self.facts += 1
+        self.refused += not late.applied
 
 
 class SkuExceptions(msgspec.Struct, array_like=True):
@@ -126,7 +137,11 @@ class HistoryStep(msgspec.Struct, frozen=True):
 
 
 class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `atp.reconciliation.exceptions.v1`, key exception_id."""
+    """One row of `atp.reconciliation.exceptions.v1`, key exception_id.
+
+    Of cause LATE_FACT: `as_of` is when the latest of the facts was recorded, `facts` how many came, and `refused` how
+    many of them were too old for the state; a snapshot after it that agrees verifies it.
+    """
 
     schema_version: str = "1.0"
     exception_id: str
@@ -150,6 +165,8 @@ class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Instant
     history: list[HistoryStep]
     correction: str | None
+    facts: int = 0
+    refused: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,6 +213,15 @@ def opened(sku: str, drift: Drift, cause: Cause, now_ms: int) -> Incident:
         drift.theirs,
         [Step(Stage.OPEN, now_ms, SNAPSHOT)],
     )
+
+
+def opened_late(late: LateFact, now_ms: int) -> Incident:
+    """A new exception of a place to which facts came late; its id names the first of them."""
+    about = f"{LATE}|{late.sku}|{late.place}|{late.event_id}"
+    return Incident(
+        f"x-{xxh3_64_hexdigest(about.encode())}", late.kind, late.place, LATE, late.region, late.source, "",
+        late.recorded_ms, Cause.LATE_FACT, 0, 0, {}, {}, [Step(Stage.OPEN, now_ms, LATE_FACTS, late.event_id)],
+    )  # fmt: skip
 
 
 def refresh(incident: Incident, drift: Drift, cause: Cause) -> bool:
@@ -281,20 +307,20 @@ def _closed(known: LineVersion) -> LineVersion:
 
 def record_of(sku: str, incident: Incident) -> ExceptionRecord:
     """An exception as it is published."""
-    reservation_id, _, number = incident.line.rpartition("\x1f")
+    reservation_id, _, number = ("", "", "") if incident.line == LATE else incident.line.rpartition("\x1f")
     return ExceptionRecord(
         exception_id=incident.exception_id,
         sku=sku,
         region=incident.region,
         node=incident.place if incident.kind == STOCK else None,
         reservation_id=reservation_id or None,
-        line=int(number) if incident.line else None,
+        line=int(number) if number else None,
         kind=incident.kind,
         source=incident.source,
         snapshot_id=incident.snapshot_id,
         as_of=from_ms(incident.as_of_ms),
         cause=incident.cause,
-        owner=OWNERS[incident.cause],
+        owner=owner_of(incident.cause, incident.source),
         state=incident.stage,
         units=incident.units,
         over_promised_units=incident.over,
@@ -304,6 +330,8 @@ def record_of(sku: str, incident: Incident) -> ExceptionRecord:
         updated_at=from_ms(incident.steps[-1].at_ms),
         history=[HistoryStep(s.stage, from_ms(s.at_ms), s.by, s.why) for s in incident.steps],
         correction=incident.correction or None,
+        facts=incident.facts,
+        refused=incident.refused,
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from atp.domain import damages, receipts, reservations, stock
 from atp.domain.availability import NO_DEMAND, NO_STOCK, NO_SUPPLY, Reckoning, Situation, availability
 from atp.domain.documents import History
-from atp.domain.facts import Fact
+from atp.domain.facts import Fact, Reservation
 from atp.domain.freshness import WatermarkBook
 from atp.domain.intake import Admitted, Duplicate, Horizons, SkuHead, admit
 from atp.domain.modes import ModeBook
@@ -57,6 +57,11 @@ class World(msgspec.Struct):
     nodes: NodeBook = msgspec.field(default_factory=NodeBook)
     modes: ModeBook = msgspec.field(default_factory=ModeBook)
     watermarks: WatermarkBook = msgspec.field(default_factory=WatermarkBook)
+
+    def region_of(self, fact: Fact) -> str:
+        """The region of a fact's node, or its own where no node decides."""
+        node = None if type(fact) is Reservation or fact.node is None else self.nodes.get(fact.node)
+        return (fact.region or "") if node is None else node.region
 
 
 def apply(

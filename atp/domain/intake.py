@@ -78,10 +78,16 @@ class Admitted(msgspec.Struct, gc=False):
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """The fact was there before, with the same body: no effect."""
+    """The fact was there before, with the same body: no effect.
+
+    `is_original`: only a correction was there, which stated its version; the fact itself came now for the first time.
+    """
+
+    is_original: bool = False
 
 
 DUPLICATE = Duplicate()
+ORIGINAL = Duplicate(is_original=True)
 
 
 class Place(Protocol):
@@ -136,13 +142,15 @@ def admit(
     identity = _identity(fact)
     body = _body(fact, time_ms, occurred_ms)
     seen = _seen(fact, identity, body, head.stream_ms, marks)
-    if seen is not None and seen is not DUPLICATE:
+    if isinstance(seen, Refusal):
         return seen
     if recorded_ms > head.stream_ms:
         head.stream_ms = recorded_ms
     if seen is None:
         _remember(fact, identity, body, time_ms, head, marks, horizons)
         _locate(fact, head, time_ms, recorded_ms)
+    elif seen is ORIGINAL:  # its source counts it as sent, once
+        marks.put(fact.sku, identity.event, body, time_ms + horizons.journal_ms, head.stream_ms)
     heads[key] = head
     return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, time_ms <= compared_ms)
 
@@ -261,7 +269,9 @@ def _seen(fact: Fact, identity: Identity, body: int, stream_ms: int, marks: Mark
     mark = marks.get(fact.sku, identity.version)
     if mark is not None and mark[1] >= stream_ms:
         shown = identity.document.replace("\x1f", "/")
-        said = mark[0] in (body, CORRECTED) or fact.source == CORRECTION_SOURCE
+        if mark[0] == CORRECTED and fact.source != CORRECTION_SOURCE:
+            return ORIGINAL
+        said = mark[0] == body or fact.source == CORRECTION_SOURCE
         return DUPLICATE if said else _conflict(Reason.VERSION_CONFLICT, "document version", shown)
     return _changed(fact, stream_ms, marks) if type(fact) is Damage else None
 

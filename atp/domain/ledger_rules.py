@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from atp.domain import lateness
 from atp.domain.daily_ledger import Rules
 from atp.domain.fold import World
 from atp.domain.intake import Horizons
@@ -20,20 +21,17 @@ def rules_of(world: World, horizons: Horizons, until_ms: int) -> Rules:
     """The rules of a world, for dates up to an instant."""
 
     @cache
-    def calendar_of(region: str) -> Calendar:
-        return policy_of(world, region).calendar
+    def policy(region: str) -> RecordPolicy:
+        return policy_of(world, region)
 
-    @cache
-    def window_ms(region: str) -> int:
-        return policy_of(world, region).correction_ms
+    def calendar_of(region: str) -> Calendar:
+        return policy(region).calendar
 
     def is_late(region: str, time_ms: int, recorded_ms: int) -> bool:
-        if recorded_ms <= time_ms + window_ms(region):
-            return False
-        return recorded_ms > calendar_of(region).day(time_ms).end_ms + window_ms(region)
+        return lateness.is_late(time_ms, recorded_ms, policy(region))
 
     def first_open(region: str, recorded_ms: int) -> int:
-        return recorded_ms - window_ms(region) - 1
+        return recorded_ms - policy(region).correction_ms - 1
 
     def region_of(node: str) -> str | None:
         found = world.nodes.get(node)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from atp.domain.causes import Surroundings, cause_of
+from atp.domain.causes import Cause, Surroundings, cause_of
 from atp.domain.desk import Desk, Outcome
 from atp.domain.exceptions import (
     BY_RULE,
+    LATE,
     LATE_FACTS,
     SNAPSHOT,
     Decision,
@@ -14,11 +15,13 @@ from atp.domain.exceptions import (
     Stage,
     correction_of,
     opened,
+    opened_late,
     record_of,
     refresh,
 )
 from atp.domain.facts import Fact
 from atp.domain.intake import SkuHead
+from atp.domain.lateness import LateFact
 from atp.domain.partials import ExceptionsOpen, Partial
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.reservations import DemandBook
@@ -127,7 +130,7 @@ def _follow(
             found.step(Stage.APPLIED, desk.now_ms, correction)
         if drift is None:
             assert found is not None
-            changed = _agree(found, known, desk.now_ms)
+            changed = _agree(found, known, drifting, desk.now_ms)
         else:
             found, changed = _disagree(sku, found, drift, desk, outcome)
             rows.open[name] = found
@@ -159,14 +162,37 @@ def _lie(book: PartitionBook, incident: Incident, sign: int) -> None:
         book.lie(incident.region).add(sign, incident.units, incident.opened_ms)
 
 
-def _agree(found: Incident, known: SkuTruth, now_ms: int) -> bool:
-    """The key agrees: verified, but a correction has to wait for a snapshot after its own."""
-    truth = known.known.get(name_of(found.kind, found.place))
+def _agree(found: Incident, known: SkuTruth, drifting: dict[str, Drift], now_ms: int) -> bool:
+    """The key agrees: verified, but a correction, or a late fact, has to wait for a snapshot after its own."""
+    place = name_of(found.kind, found.place)
+    truth = known.known.get(place)
     newer = truth is not None and truth.as_of_ms > found.as_of_ms
     if found.stage in (Stage.APPROVED, Stage.APPLIED) and not newer:
         return False
+    if found.cause is Cause.LATE_FACT and not (newer and all(not name.startswith(f"{place}|") for name in drifting)):
+        return False
     found.step(Stage.VERIFIED, now_ms, SNAPSHOT if newer else LATE_FACTS)
     return True
+
+
+def note_late(late: LateFact, desk: Desk) -> Outcome:
+    """A fact came after the correction window of its day: an exception of its place, one at a time."""
+    rows = desk.books.exceptions.get((late.sku,)) or SkuExceptions()
+    outcome, book = Outcome(), desk.books.book
+    name = f"{name_of(late.kind, late.place)}|{LATE}"
+    found = rows.open.get(name)
+    if found is None:
+        found = rows.open[name] = opened_late(late, desk.now_ms)
+    else:
+        _lie(book, found, -1)
+    found.take(late)
+    _lie(book, found, +1)
+    desk.books.keep(book)
+    desk.books.exceptions[late.sku,] = rows
+    outcome.exceptions.append(record_of(late.sku, found))
+    if late.region:  # a node that the reference does not know has none yet
+        outcome.partials.append(book.lie(late.region).partial(late.region, desk.partition))
+    return outcome
 
 
 def _disagree(sku: str, found: Incident | None, drift: Drift, desk: Desk, outcome: Outcome) -> tuple[Incident, bool]:

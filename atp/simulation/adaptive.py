@@ -17,6 +17,7 @@ from atp.domain.facts import Fact
 from atp.domain.fold import apply
 from atp.domain.freshness import Heartbeat
 from atp.domain.intake import Admitted
+from atp.domain.lateness import late_fact
 from atp.domain.modes import Mode, ModeChange
 from atp.domain.partials import ExceptionsOpen, Partial, SnapshotCompared
 from atp.domain.refusals import Refusal
@@ -49,7 +50,7 @@ class Adaptive(Pipeline):
         self._regions = {region: RegionModes() for region in places.regions}
         self._compared: dict[str, int] = dict.fromkeys(places.regions, 0)
         self._ears = [Ears() for _ in range(self._partitions)]
-        self._balances = Balances(places.regions)
+        self.balances = Balances(places.regions)
         self._places = places
         self._proposed: dict[str, str] = {}  # exception_id → SKU, until somebody decides
         self._known: set[str] = set()
@@ -70,8 +71,13 @@ class Adaptive(Pipeline):
         outcome = apply(fact, self.state, self.horizons, now_ms, compared_ms)
         if isinstance(outcome, Refusal):
             self.refused[outcome.reason] += 1
-        elif isinstance(outcome, Admitted):
-            self._ears[partition].take(outcome, self._places)
+            return
+        if isinstance(outcome, Admitted) or outcome.is_original:
+            self._ears[partition].take(fact, self._places)
+        if isinstance(outcome, Admitted):
+            late = late_fact(fact, self._places.region_of(fact), self.world.policies)
+            if late is not None:
+                self._follow(resolution.note_late(late, self._desk(partition, now_ms)), now_ms)
             if outcome.recheck:
                 self._follow(resolution.settle(fact.sku, self._desk(partition, now_ms), fact.event_id), now_ms)
 
@@ -81,10 +87,10 @@ class Adaptive(Pipeline):
     def look(self, now_ms: int) -> None:
         """Every region decides anew: a source may have fallen silent, a snapshot may be overdue, facts be missing."""
         for partition, ears in enumerate(self._ears):
-            self._balances.hear(ears.report(partition, now_ms), now_ms)
+            self.balances.hear(ears.report(partition, now_ms), now_ms)
         self.sightings += [
             Sighting(now_ms, found.region, by=BALANCE)
-            for found in self._balances.judge(self.world, now_ms)
+            for found in self.balances.judge(self.world, now_ms)
             if found.gaps or found.shortfalls
         ]
         for region in self._regions:

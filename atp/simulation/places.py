@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from atp.domain.facts import Fact
 from atp.simulation.plan import Plan
 
 OMS, WMS, STORES, PURCHASING = "oms", "wms", "stores", "purchasing"
@@ -31,6 +32,10 @@ class Places:
     def _of(region: str, warehouses: int, stores: int) -> list[Place]:
         depots = [Place(f"{region}-dc-{number}", region, WMS) for number in range(1, warehouses + 1)]
         return depots + [Place(f"{region}-store-{number}", region, STORES) for number in range(1, stores + 1)]
+
+    def region_of(self, fact: Fact) -> str:
+        """Where a fact happened."""
+        return fact.region or self.by_node[fact.node or ""].region
 
     def stores_of(self, region: str) -> list[Place]:
         """The stores of a region."""

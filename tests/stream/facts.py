@@ -48,6 +48,12 @@ def shipped(sku: str, node: str, units: int, moment: datetime) -> Line:
     return fact("inventory.stock.v1", "stock.shipped", sku, moment, node=node, quantity=units)
 
 
+def returned(sku: str, node: str, units: int, moment: datetime, told: datetime) -> Line:
+    """A customer's return that the store told later than it happened."""
+    body: dict[str, Any] = {"node": node, "quantity": units, "recorded_at": stamp(told)}
+    return fact("inventory.stock.v1", "stock.returned", sku, moment, **body)
+
+
 def reserved(
     sku: str, region: str, units: int, moment: datetime, expires: datetime | None = None, channel: str = "web"
 ) -> Line:

@@ -11,7 +11,7 @@ from atp.domain.facts import CORRECTIONS_TOPIC
 from atp.domain.snapshots import OMS_SNAPSHOTS_TOPIC, WMS_SNAPSHOTS_TOPIC
 from atp.lane.keys import partition_of
 from atp.topics import CORRECTIONS, DECISIONS, EXCEPTIONS, RESULTS
-from tests.stream.facts import at, counted, node, policy, reserved, stamp
+from tests.stream.facts import at, counted, node, policy, reserved, returned, stamp
 from tests.stream.system import PARTITIONS, Line, Reader, System
 from tests.stream.test_time_and_people import beat
 
@@ -200,5 +200,32 @@ def test_a_region_that_drifts_is_switched_once_and_restored_after_clean_cycles(s
             "CONSERVATIVE",
             "CONFIDENT",
         ]
+    finally:
+        told.close()
+
+
+def test_a_fact_days_late_is_in_the_state_and_an_exception_until_a_snapshot_agrees(system: System) -> None:
+    """Two days late: taken, told with cause and owner; six days late: refused, and told too."""
+    told = begin(system)
+    try:
+        days = 24 * 60
+        in_time = returned("S-1", "n1", 3, at(2 - days), at(2))
+        late, too_old = (returned("S-1", "n1", 4, at(2 - age * days), at(2)) for age in (2, 6))
+        system.publish([in_time, late, too_old, late])
+        until(system, lambda: [one["facts"] for one in told.read().exceptions.values()] == [2], told)
+        [found] = told.exceptions.values()
+        assert (found["cause"], found["state"], found["owner"]) == ("LATE_FACT", "OPEN", "story")
+        assert (found["units"], found["refused"], found["node"]) == (8, 1, "n1")
+        system.found()
+        assert system.records["S-1|uk"]["on_hand"]["return_hold"] == 7
+        assert [letter["reason"] for letter in system.letters()] == ["TOO_OLD"]
+
+        pass_time(system, 5)
+        rows = {sku: {"node": "n1", "quantities": {"sellable": 50, "return_hold": 7}} for sku in SKUS[1:2]}
+        others = {sku: {"node": "n1", "quantities": {"sellable": 50}} for sku in SKUS if sku not in rows}
+        units = {sku: sum(row["quantities"].values()) for sku, row in {**rows, **others}.items()}
+        snapshot(system, WMS_SNAPSHOTS_TOPIC, "wms", at(5), {**rows, **others}, units)
+        pass_time(system, 6)
+        until(system, lambda: told.states() == ["VERIFIED"], told)
     finally:
         told.close()

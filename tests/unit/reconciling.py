@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 
 from atp.domain import reconciliation, resolution
+from atp.domain.decoding import decode
 from atp.domain.desk import Books, Desk, Outcome
 from atp.domain.exceptions import ExceptionRecord, decode_decision
 from atp.domain.facts import CORRECTIONS_TOPIC
 from atp.domain.intake import Admitted
+from atp.domain.lateness import late_fact
 from atp.domain.partials import ExceptionsOpen, SnapshotCompared
-from atp.domain.refusals import Refusal
+from atp.domain.refusals import Reason, Refusal
 from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
 from atp.domain.times import to_ms
 from tests.unit.builders import SKU, Fact, Product, stamp
@@ -44,10 +46,20 @@ class Reconciled(Product):
     def take(self, topic: str, value: Fact) -> Any:
         """Take a fact; one that is dated before the latest snapshot has it compared anew."""
         outcome = super().take(topic, value)
+        self._note_late(topic, value, outcome)
         if isinstance(outcome, Admitted) and outcome.recheck:
             correction = outcome.fact.event_id if topic == CORRECTIONS_TOPIC else ""
             self._note(resolution.settle(outcome.fact.sku, self.desk, correction))
         return outcome
+
+    def _note_late(self, topic: str, value: Fact, outcome: Any) -> None:
+        too_old = isinstance(outcome, Refusal) and outcome.reason is Reason.TOO_OLD
+        if too_old or isinstance(outcome, Admitted):
+            fact = decode(topic, msgspec.json.encode(value))
+            assert not isinstance(fact, Refusal)
+            late = late_fact(fact, self.world.region_of(fact), self.world.policies, applied=not too_old)
+            if late is not None:
+                self._note(resolution.note_late(late, self.desk))
 
     def snapshot(
         self,

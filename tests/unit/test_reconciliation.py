@@ -141,7 +141,8 @@ def test_a_release_that_never_came_is_corrected_and_its_original_is_a_duplicate(
     atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON + 30 * MINUTE, source="oms")
     assert atp.exceptions[found.exception_id].state == "VERIFIED"
     late = wire.reservation("R1/1", 2, "CLOSED", NOON - 20 * MINUTE, recorded=NOON + 50 * MINUTE, released=4)
-    assert isinstance(atp.take(*late), Duplicate)
+    assert atp.take(*late) == Duplicate(is_original=True), "its source has sent it, and counts it"
+    assert atp.take(*late) == Duplicate()
     assert atp.records()["uk"]["reserved"]["firm"] == 0
 
 
@@ -357,3 +358,67 @@ def test_a_line_counts_in_the_region_in_which_it_was_at_the_as_of() -> None:
     atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON, source="oms", region="de")
     atp.snapshot(OMS_SNAPSHOTS_TOPIC, [line_row(line("R1/1", 1, "FIRM", 4))], NOON, source="oms", name="uk")
     assert [(report.keys, report.drifting_keys) for report in atp.reports] == [(0, 0), (1, 0)]
+
+
+def returned(wire: Wire, occurred: datetime, recorded: datetime, units: int = 4) -> tuple[str, dict[str, object]]:
+    """A return that was told later than it happened."""
+    return wire.stock("returned", occurred, recorded, node="N1", quantity=units)
+
+
+def test_a_fact_after_the_correction_window_of_its_day_is_an_exception() -> None:
+    """The state takes it, no closed day does: LATE_FACT, owned by its source, one per place however many come."""
+    atp, wire = product()
+    day, told = NOON - timedelta(days=2), NOON + 30 * MINUTE
+    atp.take_all([returned(wire, day, told), returned(wire, day + MINUTE, told + MINUTE, 6)])
+    [found] = atp.exceptions.values()
+    assert (found.cause, found.state, found.owner, found.node) == ("LATE_FACT", "OPEN", "ims", "N1")
+    assert (found.facts, found.units, found.refused) == (2, 10, 0)
+    assert atp.records()["uk"]["on_hand"]["return_hold"] == 10
+    assert (atp.lying[-1].open, atp.lying[-1].units) == (1, 10)
+
+
+def test_the_window_of_a_day_ends_with_its_last_hour_by_policy() -> None:
+    """Recorded at the last instant of the window: back-applied, no exception; a millisecond later: an exception."""
+    atp, wire = product()
+    midnight = datetime(2024, 3, 11, tzinfo=UTC)
+    end = midnight + timedelta(hours=12)
+    atp.policy(correction_hours=12)
+    atp.take_all([returned(wire, midnight - 20 * MINUTE, end)])
+    assert atp.exceptions == {}
+    atp.take_all([returned(wire, midnight - 20 * MINUTE, end + timedelta(milliseconds=1))])
+    assert [found.cause for found in atp.exceptions.values()] == ["LATE_FACT"]
+
+
+def test_a_fact_too_old_for_the_state_is_an_exception_too() -> None:
+    """It is refused and never guessed, and somebody has to look at it."""
+    atp, wire = product()
+    refused = atp.take(*returned(wire, NOON - timedelta(days=5), NOON))
+    assert refused.reason == "TOO_OLD"
+    [found] = atp.exceptions.values()
+    assert (found.cause, found.facts, found.refused, found.units) == ("LATE_FACT", 1, 1, 4)
+
+
+def test_a_late_fact_is_settled_by_a_snapshot_after_it_that_agrees() -> None:
+    """An older snapshot says nothing of it; one that drifts leaves it open beside the drift."""
+    atp, wire = product(corrects=False)
+    atp.take_all([returned(wire, NOON - timedelta(days=2), NOON + 10 * MINUTE)])
+    agrees = stock_row("N1", sellable=20, return_hold=4)
+    states = [agrees, stock_row("N1", sellable=20, return_hold=0), agrees]
+    told = []
+    for minutes, row in zip((0, 20, 40), states, strict=True):
+        atp.snapshot(WMS_SNAPSHOTS_TOPIC, [row], NOON + minutes * MINUTE)
+        told.append(sorted((found.cause, found.state) for found in atp.exceptions.values()))
+    assert told[0] == [("LATE_FACT", "OPEN")]
+    assert len(told[1]) == 2
+    assert ("LATE_FACT", "OPEN") in told[1]
+    assert ("LATE_FACT", "VERIFIED") in told[2]
+
+
+def test_a_correction_is_never_a_late_fact() -> None:
+    """It is dated at the snapshot's as_of, however long a person took: nobody is to look at it again."""
+    atp, _ = product()
+    atp.snapshot(WMS_SNAPSHOTS_TOPIC, [stock_row("N1", sellable=2)], NOON)
+    [name] = atp.exceptions
+    atp.now += timedelta(days=2, hours=12)
+    assert atp.decide(name, "approved") is None
+    assert [found.state for found in atp.exceptions.values()] == ["APPLIED"]
