@@ -41,11 +41,15 @@ def figures(document: dict[str, Any]) -> list[Figure]:
     return found + (_hot(document["hot"]) if "hot" in document else [])
 
 
+def _load(part: dict[str, Any]) -> str:
+    return f"load {part['load']:.0f} on {part['machine']['cpus']} CPUs"
+
+
 def _restart(part: dict[str, Any]) -> list[Figure]:
     keys = f"{part['keys']:,} keys"
     timed = [
-        Figure(f"restart with local state, {keys}, {how}", part[name]["first_s"], "s", RESTART_S,
-               remark=f"all partitions {part[name]['all_s']} s; {part[name]['cpu_s']} s of CPU")
+        Figure(f"restart with local state, {keys}, {how}: first record", part[name]["first_s"], "s", RESTART_S,
+               remark=f"all partitions {part[name]['all_s']} s; {part[name]['cpu_s']} s of CPU; {_load(part)}")
         for name, how in (("sigterm", "stopped in order"), ("sigkill", "killed"))
     ]  # fmt: skip
     return [*timed, Figure(f"memory of a worker with {keys}", part["rss_mb_before"], "MB", RSS_MB)]
@@ -54,18 +58,26 @@ def _restart(part: dict[str, Any]) -> list[Figure]:
 def _rebuild(part: dict[str, Any]) -> list[Figure]:
     remark = (
         f"{part['records']:,} records in {part['restore_s']} s; served after {part['first_s']} s (first) and "
-        f"{part['all_s']} s (all); {part['cpu_s']} s of CPU"
+        f"{part['all_s']} s (all); {part['cpu_s']} s of CPU; {_load(part)}"
     )
-    return [Figure("rebuild from the changelog", part["records_per_s"], "records/s", RESTORED_PER_S, True, remark)]
+    what = f"rebuild from the changelog, {part['keys']:,} keys"
+    return [Figure(what, part["records_per_s"], "records/s", RESTORED_PER_S, True, remark)]
 
 
 def _takeover(part: dict[str, Any]) -> list[Figure]:
     return [
-        Figure(f"takeover, heir {how}", lost["all_s"], "s", round(takeover_bound_s(lost["records"]), 1),
-               remark=f"first record after {lost['first_s']} s; {lost['partitions']} partitions, "
-               f"{lost['records']:,} records restored; the bound: session 10 s + 5 s + restore")
-        for how, lost in (("without their state", part["without_state"]), ("with older state", part["with_state"]))
-    ]  # fmt: skip
+        _lost(f"{part['keys']:,} keys, heir without their state", part["without_state"], part),
+        _lost(f"{part['keys']:,} keys, heir with older state", part["with_state"], part),
+    ]
+
+
+def _lost(what: str, lost: dict[str, Any], part: dict[str, Any]) -> Figure:
+    remark = (
+        f"all served; first record after {lost['first_s']} s; {lost['records']:,} records restored; the bound: "
+        f"session {SESSION_S:.0f} s + {REBALANCE_S:.0f} s + restore; {_load(part)}"
+    )
+    bound_s = round(takeover_bound_s(lost["records"]), 1)
+    return Figure(f"takeover of {lost['partitions']} partitions, {what}", lost["all_s"], "s", bound_s, remark=remark)
 
 
 def _growth(part: dict[str, Any]) -> list[Figure]:

@@ -91,7 +91,9 @@ class Inside:
 
         task: Any = Task(partition, self.world)
         store = self.stores.open(partition)
-        task._tables = TaskTables([(t, t.open(store, 50_000)) for t in self.world.tables], task._wakes)
+        task._tables = TaskTables(
+            [(t, t.open(store, self.world.settings.cached_rows)) for t in self.world.tables], task._wakes
+        )
         task.store = store
         return task
 

@@ -52,6 +52,11 @@ def say(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
+def load() -> float:
+    """Processes that wanted a processor during the last minute, ours among them."""
+    return round(os.getloadavg()[0], 1)
+
+
 def on_kafka(options: argparse.Namespace) -> dict[str, Any]:
     """The parts with a broker, in one run of it."""
     from bench.restarts import Restarts
@@ -63,7 +68,7 @@ def on_kafka(options: argparse.Namespace) -> dict[str, Any]:
             restarts.open(options.keys)
             for part in WITH_BROKER:
                 if part in options.parts:
-                    found[part] = {"keys": options.keys, **getattr(restarts, part)()}
+                    found[part] = {"keys": options.keys, **getattr(restarts, part)(), "load": load()}
         finally:
             restarts.close()
     return found
@@ -78,8 +83,10 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
     sizes = sorted({SMALLEST, max(SMALLEST, options.keys // 10), max(SMALLEST, options.keys)})
     if "hot" in options.parts:
         found["hot"] = asyncio.run(growth.hot_sku(options.movements, options.rounds, options.profile, say))
+        found["hot"]["load"] = load()
     if "growth" in options.parts:
         found["growth"] = asyncio.run(growth.by_keys(sizes, options.rounds, options.profile, say))
+        found["growth"]["load"] = load()
     return found
 
 
@@ -88,7 +95,7 @@ def kept(options: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
     document = json.loads(options.out.read_text()) if options.out.exists() else {}
     machine = report.machine()
     for part, figures in found.items():
-        document[part] = {**figures, "machine": machine}
+        document[part] = {"machine": machine, **figures}
     options.out.write_text(json.dumps(document, indent=1) + "\n")
     return document
 

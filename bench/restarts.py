@@ -135,7 +135,9 @@ class Beacons:
 
         at = self._skus[number]
         value = self._shop.fact(at, "stock.adjusted", 0, state="sellable", delta=-1, reason="sold")
-        self._shop.send(STOCK_TOPIC, self._shop.skus[at], value, number, acknowledged)
+        self._shop.producer.produce(
+            STOCK_TOPIC, json.dumps(value).encode(), self._shop.skus[at], number, acknowledged
+        )
 
     def _arrived(self, message: Message) -> None:
         number = message.partition()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import sys
 import textwrap
@@ -25,9 +26,10 @@ from atp.domain.journal import MERGED_CHUNKS, TAIL_ENTRIES
 from atp.lane.marks import BUCKET_MARKS
 from atp.lane.spread import BUCKET_ROWS
 from atp.settings import Settings, is_secret
+from bench import bounds
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/settings.md", "docs/architecture.md", "runbooks/README.md")
+PAGES = ("README.md", "docs/settings.md", "docs/architecture.md", "runbooks/README.md", "bench/README.md")
 BLOCK = re.compile(r"(?P<head><!-- generated: (?P<name>\w+) -->\n).*?(?P<foot><!-- end: (?P=name) -->)", re.DOTALL)
 
 # The commands of the wire contract's command line; those that the program does not have are named as missing.
@@ -252,11 +254,17 @@ def named_alerts(page: str) -> list[str]:
     return re.findall(r"`(Atp\w+)`", head[1]) if head else []
 
 
+def recovery_table() -> str:
+    """What the kept run of `bench.recovery` found, beside the numbers to reach."""
+    return markdown(bounds.HEAD, bounds.rows(json.loads((ROOT / "bench/recovery.json").read_text())))
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "topics": topics_table,
     "commands": commands_table,
     "settings": settings_table,
     "tables": tables_table,
+    "recovery": recovery_table,
     "alerts": alerts_table,
 }
 
