@@ -27,7 +27,7 @@ from bench.workload import NODES, REGIONS, Record, Workload
 DAY_FACTS = 4_000_000
 OPENING_FACTS = 40_000  # per step while a state is built
 ROUND_FACTS = 4_000  # facts between two commits of all partitions
-WARM_ROUNDS = 8
+WARM_ROUNDS = 6
 SKEWS = {"zipf": 1.1, "uniform": 0.0}
 HOT_TURN = 100  # facts of one SKU between two commits: 1,000 a second at 100 ms
 COLD_MOVEMENTS = 100

@@ -42,15 +42,14 @@ class Worker:
         self.folder.mkdir(exist_ok=True)
         self._bootstrap, self._name = bootstrap, name
         self._child: Child | None = None
-        self.url = ""
+        self._port = free_ports(1)[0]  # the same from start to start: Faust knows a static member by its address
+        self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start the process."""
-        port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{port}"
         environment = {
             "ATP_BOOTSTRAP": self._bootstrap, "ATP_DATA_DIR": str(self.folder / "data"), "ATP_CLOCK": "system",
-            "ATP_INSTANCE_ID": self._name, "ATP_WEB_PORT": str(port), "PYTHONPATH": str(PROJECT),
+            "ATP_INSTANCE_ID": self._name, "ATP_WEB_PORT": str(self._port), "PYTHONPATH": str(PROJECT),
         }  # fmt: skip
         self._child = Child([sys.executable, "-m", "atp.cli", "worker"], self.folder / "log", environment)
 
@@ -116,6 +115,12 @@ class Beacons:
         found = [self.served_s[number] for number in wanted]
         return {"first_s": round(min(found), 1), "all_s": round(max(found), 1)}
 
+    def close(self) -> None:
+        """Close the connections; what was not delivered is let go."""
+        self._consumer.close()
+        self._shop.producer.purge()
+        self._shop.producer.flush(5)
+
     def _beat(self, wanted: set[int]) -> None:
         for number in wanted - self.served_s.keys():
             self._adjust(number)
@@ -154,6 +159,7 @@ class Restarts:
     def __init__(self, bootstrap: str, folder: Path, say: Say) -> None:
         self._bootstrap, self._say = bootstrap, say
         self.first, self.second = Worker(bootstrap, folder, "first"), Worker(bootstrap, folder, "second")
+        self._beacons: Beacons | None = None
 
     def open(self, keys: int) -> None:
         """Start the first worker and count every key."""
@@ -164,9 +170,15 @@ class Restarts:
         self._say(f"counting {keys:,} keys …")
         shop.count_everything()
         Group(self._bootstrap, "atp-sku", [STOCK_TOPIC]).wait(shop.facts, self.first.alive)
-        self.beacons = Beacons(self._bootstrap, shop)
+        self._beacons = Beacons(self._bootstrap, shop)
         self.beacons.mark()
         self._serve(self.first)
+
+    @property
+    def beacons(self) -> Beacons:
+        """What tells that partitions are served."""
+        assert self._beacons is not None
+        return self._beacons
 
     def _serve(self, worker: Worker) -> dict[str, float]:
         return self.beacons.wait(range(PARTITIONS), worker.alive)
@@ -225,9 +237,11 @@ class Restarts:
         return {**served, "partitions": len(orphans), "records": records}
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and let go of the broker while it is there."""
         self.first.kill()
         self.second.kill()
+        if self._beacons is not None:
+            self._beacons.close()
 
 
 def _running(worker: Worker) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bench.bounds import Figure, figures, rows, takeover_bound_s
 
 LOST = {"first_s": 11.0, "all_s": 14.9, "partitions": 4, "records": 0}
@@ -24,7 +26,9 @@ def test_parts_that_were_not_run_have_no_figures() -> None:
     """A shortened run says nothing about the rest."""
     part = {"keys": 1_000, "load": 3.0, "machine": {"cpus": 2}}
     late = {**LOST, "all_s": 15.1}
-    document = {"takeover": {**part, "without_state": LOST, "with_state": late}}
+    document: dict[str, Any] = {"takeover": {**part, "without_state": LOST, "with_state": late}}
     assert [figure.met for figure in figures(document)] == [True, False]
+    assert [row[3] for row in rows(document)] == ["met, at a smaller size", "**missed**, at a smaller size"]
+    document["takeover"]["keys"] = 1_000_000
     assert [row[3] for row in rows(document)] == ["met", "**missed**"]
     assert figures({}) == []
