@@ -99,14 +99,22 @@ class Inside:
 
     async def turn(self, task: Any, records: list[Any]) -> None:
         """One turn from records to committed rows."""
+        now_ms = max(records[-1].timestamp_ms, task.meta.now_ms)
+        await self._turn(task, records, now_ms)
+
+    async def go_on(self, task: Any, now_ms: int) -> bool:
+        """A turn without records, for an agent that has more to do; whether it still has."""
+        turn = await self._turn(task, [], now_ms, goes_on=True)
+        return bool(turn.more_asked)
+
+    async def _turn(self, task: Any, records: list[Any], now_ms: int, **asked: bool) -> Any:
         from atp.lane.batch import Turn
         from atp.lane.meta import encode_meta
         from atp.lane.pack import turn_batches
 
-        now_ms = max(records[-1].timestamp_ms, task.meta.now_ms)
         offsets = {r.topic: r.offset + 1 for r in records}
         due = task._wakes.pop(now_ms, 1500)
-        turn = Turn(task._tables, task.partition, len(self.tasks), records, now_ms, offsets, due=due)
+        turn = Turn(task._tables, task.partition, len(self.tasks), records, now_ms, offsets, due=due, **asked)
         await task._process(turn)
         rows = await task._encode_rows()
         changelog, outputs = turn_batches(turn, rows, encode_meta(task.meta), self.world)
@@ -120,6 +128,7 @@ class Inside:
         self.written += sum(len(value or b"") for _, _, value in rows)
         self.outputs += sum(len(outs) for outs in turn.outputs.values())
         assert not turn.dead_letters, turn.dead_letters[0]
+        return turn
 
     def build(self, batch: Any) -> None:
         """A record batch as the producer would send it."""
