@@ -8,6 +8,7 @@ is written anew after every fault, so that it tells what has run, however the ru
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--facts", type=int, default=1_000_000, help="facts on the topics, at least")
     parser.add_argument("--minutes", type=float, default=60, help="no fault begins after this")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=RATE, help="facts a second")
+    parser.add_argument("--first", default="", help="the fault with which the round begins")
     parser.add_argument("--only", default="", help="faults whose name contains this")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "soak.md")
     return parser.parse_args()
@@ -46,12 +49,12 @@ class Soak:
 
     def _planned(self) -> Iterator[faults.Fault]:
         """Every fault, kills before each; when all had their turn, again."""
-        while True:
-            for row in faults.ROWS.values():
-                for fault in row:
-                    if fault is not faults.killed_at_every_step:
-                        yield faults.killed_at_every_step
-                        yield fault
+        names = [fault.__name__ for fault in faults.ALL]
+        first = names.index(self.options.first) if self.options.first else 0
+        for fault in itertools.islice(itertools.cycle(faults.ALL), first, None):
+            if fault is not faults.killed_at_every_step:
+                yield faults.killed_at_every_step
+                yield fault
 
     @property
     def over(self) -> bool:
@@ -63,7 +66,7 @@ class Soak:
         seed = self.options.seed
         while not self.over:
             folder = Path(tempfile.mkdtemp(prefix="atp-faults-"))
-            with Ground(folder, seed, SKUS, DAY_FACTS, RATE) as ground:
+            with Ground(folder, seed, SKUS, DAY_FACTS, self.options.rate) as ground:
                 self.report.on(ground, seed)
                 self._through(ground)
             seed += 1

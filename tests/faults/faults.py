@@ -25,7 +25,7 @@ from tests.faults.kills import Kill
 Fault = Callable[[Ground], None]
 DISK_MB = 96  # a small disk: the write-ahead logs and tables of four empty stores, and room for a while
 OPERATOR_S = 90.0  # how long an operator waits for a group to be empty
-KILLS_AT_ONCE = 6  # between two checks
+KILLS_AT_ONCE = 5  # between two checks
 
 # -- kill -9 at every protocol step, during recovery, before the first commit
 
@@ -381,6 +381,7 @@ ROWS: dict[str, list[Fault]] = {
     "aborted upstream transactions, offset reset": [upstream_aborts, offsets_reset],
     "10x burst, slow broker, clock off by an hour": [burst, slow_broker, clock_off_by_an_hour],
 }  # fmt: skip
+ALL = [fault for row in ROWS.values() for fault in row]
 FIRST = killed_before_the_first_commit  # on a ground where nothing has run yet
 # After these no worker will use the topics any more: refusals, with a clear line.
 LAST: tuple[Fault, ...] = (topic_recreated, partition_count_changed)

@@ -37,8 +37,9 @@ from tests.faults.watch import PATIENCE_S, Place, Watcher
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 SESSION_MS = 6_000
-SETTLE_S = 240.0
-WAIT_S = 180.0  # for what takes seconds on a machine that has nothing else to do
+SETTLE_S = 420.0
+WAIT_S = 420.0  # for what takes seconds on a machine that has nothing else to do, minutes at a load of 60
+TELL_S = 2.0
 RATE = 600  # facts/s, when nothing else is said
 SAMPLE_S = 1.0
 CLEANED = {"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "2000"}
@@ -266,6 +267,13 @@ class Ground:
         shutil.rmtree(copy)
         return rows
 
+    def told(self) -> str:
+        """What every living worker says of its tasks, and the end of its log."""
+        for worker in self.workers.values():
+            worker.send(signal.SIGUSR1)
+        time.sleep(TELL_S)
+        return self.logs()
+
     def logs(self, lines: int = 25) -> str:
         """The end of every worker's log."""
         logs = sorted(self.folder.glob("*/log.txt"))
@@ -300,7 +308,7 @@ class Ground:
         while not holds():
             assert self.watcher.error is None, self.watcher.error
             self.revive()
-            assert time.monotonic() < deadline, f"after {timeout_s:.0f} s: {why()}\n{self.logs()}"
+            assert time.monotonic() < deadline, f"after {timeout_s:.0f} s: {why()}\n{self.told()}"
             time.sleep(0.05)
 
     # -- what is so

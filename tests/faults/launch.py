@@ -1,5 +1,7 @@
 """A worker as `atp worker` starts it, which also ends itself at a protocol step or has a wrong clock.
 
+SIGUSR1: it writes what each of its tasks is doing.
+
 FAULT_KILL = "before send offsets 3": SIGKILL by its own hand just before the third such step; or "after …".
 FAULT_CLOCK_MS: how far its clock is off.
 """
@@ -83,8 +85,17 @@ def bend_clock(by_ms: int) -> None:
     time.time = lambda: true_s() + by_ms / 1000
 
 
+def tell(_signum: int, _frame: object) -> None:
+    """Write the status of every task to the log; straight to the file, as a handler may interrupt a print."""
+    from atp.app import lanes
+
+    lines = [f"{lane.full_name}: {status}\n" for lane in lanes.values() for status in lane.status()]
+    os.write(sys.stderr.fileno(), "".join(lines).encode())
+
+
 def main() -> None:
     """Be a worker with the faults of the environment."""
+    signal.signal(signal.SIGUSR1, tell)
     if order := os.environ.get("FAULT_KILL"):
         Killer(order).install()
     if by_ms := os.environ.get("FAULT_CLOCK_MS"):

@@ -45,7 +45,7 @@ class Report:
     @property
     def enough(self) -> bool:
         """As many kills and facts as asked for, and every fault at least once."""
-        wanted = {fault.__name__ for row in faults.ROWS.values() for fault in row}
+        wanted = [fault.__name__ for fault in faults.ALL]
         missing = [name for name in wanted if self._options.only in name and name not in self._rows]
         return not missing and self._kills >= self._options.kills and self._facts >= self._options.facts
 

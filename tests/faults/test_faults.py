@@ -15,7 +15,8 @@ from tests.faults import faults, invariants
 from tests.faults.ground import Ground
 from tests.faults.kills import Kill
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+# Seconds each; minutes on a machine that does ten other things.
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1200)]
 # One of each kind; the long form (`make soak`) takes every step.
 KILLS = (
     Kill("after fetch offsets 2"),

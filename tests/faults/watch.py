@@ -16,7 +16,7 @@ from atp.topics import AVAILABILITY, DEAD_LETTERS
 
 Place = tuple[str, int]
 AT_ONCE = 5_000
-PATIENCE_S = 90.0  # a broker may be coming back
+PATIENCE_S = 180.0  # without any progress: a broker may be coming back
 
 
 class Tail:
@@ -49,10 +49,12 @@ class Tail:
         """Everything up to the ends that the partitions have now."""
         ends = {place: self._end(place) for place in self.places}
         deadline = time.monotonic() + PATIENCE_S
-        while any(self._ended[place] < end for place, end in ends.items()):
-            yield from self.more()
-            left = {place: end for place, end in ends.items() if self._ended[place] < end}
-            assert time.monotonic() < deadline, f"not read within {PATIENCE_S:.0f} s: {left}"
+        while left := {place: end for place, end in ends.items() if self._ended[place] < end}:
+            found = self.more()
+            if found:
+                deadline = time.monotonic() + PATIENCE_S
+            yield from found
+            assert time.monotonic() < deadline, f"nothing came for {PATIENCE_S:.0f} s; not read: {left}"
 
     def _end(self, place: Place) -> int:
         deadline = time.monotonic() + PATIENCE_S
