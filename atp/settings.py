@@ -79,7 +79,8 @@ class Settings(BaseSettings):
     )
     legacy_mart: Path | None = Field(None, description="file of the legacy batch mart, CSV or Parquet")
     ledger: str | None = Field(
-        None, description="target of `atp ledger close`, folder or fsspec URL, whose days the console shows"
+        None,
+        description="target of `atp ledger close`, folder or fsspec URL, whose days the console shows",
     )
     first_regions: str = Field(
         "uk,ireland", description="with a mart: regions whose digital channels this product answers from the start"

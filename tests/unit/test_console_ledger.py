@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from atp.facade.console import ledger
+from atp import topics
+from atp.facade.console import kept, ledger
 from atp.facade.console.ledger import DATES, LedgerDays
+from atp.facade.documents import Documents
 from atp.ledger.store import Manifest, Store
+from tests.unit.test_console_rooms import Message
 
 NOTHING: dict[str, Any] = {
     "time_zone": "UTC", "starts_at": "", "ends_at": "", "closed_at": "2026-01-06T07:00:00.000Z", "rows": 3,
@@ -82,3 +85,26 @@ def test_without_a_target_nothing_is_read(tmp_path: Path) -> None:
     assert days.look()["days"] == []
     close(tmp_path, "2026-01-05", "uk")
     assert days.look()["days"] == [], "within the pause the archive is not asked again"
+
+
+def test_without_an_archive_the_days_that_the_worker_closed_are_shown() -> None:
+    """Of every date and region the latest revision on the topic stays; one that is being closed says so."""
+    documents = Documents({}, kept.STATES)
+    topic = topics.LEDGER_DAYS.name
+    for region, revision, status, stand in (
+        ("uk", 1, "FINAL", "CLOSED"),
+        ("uk", 2, "RESTATED", "CLOSING"),
+        ("dach", 1, "PROVISIONAL", "CLOSED"),
+    ):
+        day = {"region": region, "business_date": "2026-01-05", "revision": revision, "status": status}
+        said = {**day, "stand": stand, "asked_at": "2026-01-06T07:00:00.000Z"}
+        documents.take(Message(topic, f"2026-01-05|{region}|{revision}", said))
+    documents.take(Message(topic, "odd", {"region": "odd"}))
+    found = ledger.published(documents.of(topic))
+    assert said_of(found) == [("dach", "PROVISIONAL", "CLOSED", 1), ("uk", "RESTATED", "CLOSING", 2)]
+    assert (found["target"], found["regions"]) == (topic, ["dach", "uk"])
+
+
+def said_of(found: dict[str, Any]) -> list[tuple[str, str, str, int]]:
+    """What is shown of each day on the topic."""
+    return [(day["region"], day["status"], day["stand"], day["revision"]) for day in found["days"]]

@@ -20,11 +20,17 @@ def latest_result(_key: str, document: Document) -> tuple[str, bool]:
     return "|".join(str(document.get(name, "")) for name in ("region", "source", "kind")), True
 
 
+def latest_revision(_key: str, document: Document) -> tuple[str, bool]:
+    """Of the ledger's days the latest revision: they come in order, in one partition."""
+    return f"{document.get('business_date')}|{document.get('region')}", True
+
+
 STATES: dict[str, Rule] = {
     topics.MODES.name: by_key,
     topics.FRESHNESS.name: by_key,
     topics.EXCEPTIONS.name: unsettled,
     topics.RESULTS.name: latest_result,
+    topics.LEDGER_DAYS.name: latest_revision,
 }
 EVENTS = (topics.MODE_CHANGES.name, topics.DEAD_LETTERS.name)
 COURSES: dict[str, Sample] = {topics.FRESHNESS.name: behind_s}

@@ -1,16 +1,56 @@
-"""The room of the ledger: the latest business dates of every region in the archive that `atp ledger close` writes."""
+"""The room of the ledger: the latest business dates of every region, as the worker closed them on their topic, or as
+finance did in the archive that `atp ledger close` writes."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
+from atp import topics
+from atp.domain.closing import LedgerDayError, parse_day
 from atp.domain.ledger_close import Shortfall, Status
+from atp.facade.documents import Document
 from atp.ledger.store import LedgerStoreError, Manifest, Store
 
 DATES = 10
 LOOK_S = 10.0  # days close once a day, and an archive may be far away
 Revision = tuple[str, str, int]
+
+
+def published(documents: dict[str, Document]) -> dict[str, Any]:
+    """The latest dates on the topic, in the shape of an archive's; a date that is being closed says so."""
+    days = [day for document in documents.values() if (day := _published(document))]
+    dates = sorted({day["date"] for day in days}, reverse=True)[:DATES]
+    return _table(topics.LEDGER_DAYS.name, dates, days)
+
+
+def _published(document: Document) -> dict[str, Any] | None:
+    try:
+        day = parse_day(document)
+    except LedgerDayError:
+        return None
+    return {
+        "date": day.business_date.isoformat(),
+        "region": day.region,
+        "status": day.status,
+        "stand": day.stand,
+        "revision": day.revision,
+        "closed_at": day.closed_at,
+        "completeness": day.completeness,
+        "rows": day.rows,
+        "missing": [_missing(found) for found in day.shortfalls],
+        "differences": {},
+        "exceptions": 0,
+        "problem": day.problem,
+    }
+
+
+def _table(target: str, dates: list[str], days: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every date with every region: its day, or OPEN."""
+    regions = sorted({day["region"] for day in days if day["date"] in dates})
+    by_place = {(day["date"], day["region"]): day for day in days}
+    found = [by_place.get((date, region), _open(date, region)) for date in dates for region in regions]
+    return {"target": target, "error": None, "regions": regions, "days": found}
 
 
 class LedgerDays:
@@ -27,20 +67,18 @@ class LedgerDays:
         if self._target is not None and time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + LOOK_S
             try:
-                self._said = self._look(Store(self._target))
+                self._said = self._look(self._target)
             except (LedgerStoreError, OSError) as error:
                 self._said = {**self._said, "error": str(error)}
         return self._said
 
-    def _look(self, store: Store) -> dict[str, Any]:
+    def _look(self, target: str) -> dict[str, Any]:
+        store = Store(target)
         named = [name.removeprefix("date=") for name in store.names("") if name.startswith("date=")]
         dates = named[: -DATES - 1 : -1]
         closed = {place: number for date in dates for place, number in _revisions(store, date)}
-        regions = sorted({region for _, region in closed})
         self._read = {key: self._read.get(key) or _day(store.manifest(*key)) for key in _keys(closed)}
-        by_place = {(day["date"], day["region"]): day for day in self._read.values()}
-        days = [by_place.get((date, region), _open(date, region)) for date in dates for region in regions]
-        return {"target": self._target, "error": None, "regions": regions, "days": days}
+        return _table(target, dates, list(self._read.values()))
 
 
 def _revisions(store: Store, date: str) -> list[tuple[tuple[str, str], int]]:

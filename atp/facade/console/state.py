@@ -13,7 +13,7 @@ from atp import topics
 from atp.commands.dead_letters import Letter, groups
 from atp.commands.status import ask, problems
 from atp.domain.times import rfc3339
-from atp.facade.console import freshness, modes, reconciliation
+from atp.facade.console import freshness, ledger, modes, reconciliation
 from atp.facade.console.ledger import LedgerDays
 from atp.facade.context import Facade
 from atp.facade.health import readiness
@@ -45,7 +45,7 @@ class Gathering:
             "freshness": _freshness(facade, now_ms),
             "drift": reconciliation.drift(facade.shown.of(topics.RESULTS.name)),
             "exceptions": reconciliation.exceptions(facade.shown.of(topics.EXCEPTIONS.name)),
-            "ledger": self._days.look(),
+            "ledger": self._ledger(),
             "dead_letters": _dead_letters(facade),
             "workers": _workers(facade),
         }
@@ -54,6 +54,12 @@ class Gathering:
         shown, topic = self._facade.shown, topics.MODES.name
         written = partial(shown.written_ms, topic)
         return modes.rows(self._summed(), shown.of(topic), written, self._facade.answerer)
+
+    def _ledger(self) -> dict[str, Any]:
+        """As finance closed the days, where its archive is known; else as the worker did."""
+        if self._facade.config.ledger is not None:
+            return self._days.look()
+        return ledger.published(self._facade.shown.of(topics.LEDGER_DAYS.name))
 
     def _summed(self) -> modes.Sums:
         """Sums over all records; of a million of them seldom enough not to be in the way of look-ups."""

@@ -4,7 +4,6 @@ import { chip, clock, h, number, quiet, table, unfold } from "./page.js";
 const STATUS = { FINAL: ["●", ""], PROVISIONAL: ["◐", "careful"], RESTATED: ["↻", ""], OPEN: ["○", "plain"] };
 
 export function ledger(shown) {
-  if (!shown.target) return quiet("ATP_LEDGER does not name the ledger's target, so its days are not shown here; atp ledger show tells of them.");
   const wrong = shown.error ? [h("p", { class: "said wrong" }, shown.error)] : [];
   if (!shown.days.length) return [...wrong, quiet(`No day has been closed in ${shown.target}.`)];
   const at = new Map(shown.days.map((day) => [`${day.date}|${day.region}`, day]));
@@ -15,10 +14,12 @@ export function ledger(shown) {
 function cell(day) {
   const parts = [chip(day.status, ...(STATUS[day.status] || ["?", "careful"]))];
   if (day.status === "OPEN") return h("div", { class: "cell" }, parts, h("small", {}, "not closed"));
+  if (day.stand && day.stand !== "CLOSED") parts.push(chip(day.stand, ...(day.stand === "BROKEN" ? ["■", "stop"] : ["◐", "careful"])));
+  if (day.problem) parts.push(h("small", {}, day.problem));
   const share = day.completeness === null ? "no totals to compare" : `${Math.floor(day.completeness * 1e5) / 1e3} % complete`;
   parts.push(h("small", {}, `revision ${day.revision}, ${share}`));
   const lines = [
-    `closed ${clock(day.closed_at)}, ${number(day.rows)} rows`, ...day.missing.map((text) => `missing: ${text}`),
+    `${day.closed_at ? `closed ${clock(day.closed_at)}` : "not closed yet"}, ${number(day.rows)} rows`, ...day.missing.map((text) => `missing: ${text}`),
     ...Object.entries(day.differences).map(([cause, units]) => `difference to operations: ${cause} ${units > 0 ? "+" : ""}${number(units)}`),
     ...(day.exceptions ? [`${number(day.exceptions)} exceptions`] : []),
   ];
