@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from atp.domain.closing import KEPT_DAYS, LedgerDay
-from atp.domain.daily_ledger import LedgerRow
+from atp.domain.daily_ledger import LedgerRow, Rules
 from atp.domain.fold import State, World
 from atp.domain.intake import Admitted, Horizons
 from atp.domain.ledger_account import LedgerRows
@@ -91,10 +91,9 @@ class Ledger(NamedTuple):
         """Put the walks back."""
         self.walks[(BOOK,)] = book
 
-    def row(self, sku: str, key: str, revision: int, status: Status, until_ms: int) -> Any:
+    def row(self, sku: str, key: str, revision: int, status: Status, rules: Rules) -> Any:
         """The row of a SKU on a date, by what is known now; None if it has none."""
         day, _, region = key.partition("|")
-        rules = rules_of(self.world, self.horizons, until_ms)
         found = ledger_of(sku, self.rows, self.state.reservations.lines, rules)
         return row_of(found, region, date.fromisoformat(day).toordinal(), revision, status)
 
@@ -126,7 +125,8 @@ def _keep(admitted: Admitted, book: WalkBook, ledger: Ledger) -> bool:
     for key, walk in book.walks.items():
         if admitted.time_ms < walk.end_ms and key not in known.rows:
             walked = walk.done or sku.encode() <= walk.cursor.encode()
-            row = ledger.row(sku, key, walk.revision, Status.OPEN, walk.end_ms) if walked else None
+            rules = rules_of(ledger.world, ledger.horizons, walk.end_ms)
+            row = ledger.row(sku, key, walk.revision, Status.OPEN, rules) if walked else None
             known.rows[key] = figures_of(row)
             walk.late += 1
             changed = True
@@ -212,7 +212,7 @@ def _walk(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, po
     key, rules = key_of(day), rules_of(ledger.world, ledger.horizons, walk.end_ms)
     skus = page(walk.cursor, limit)
     for sku in skus:
-        row = ledger.row(sku, key, day.revision, day.status, walk.end_ms)
+        row = ledger.row(sku, key, day.revision, day.status, rules)
         if row is not None:
             portion.rows.append(row)
             walk.add(figures_of(row), +1)
@@ -236,13 +236,13 @@ def _settled(sku: str, known: Published, walk: Walk, ledger: Ledger) -> None:
 
 def _again(day: LedgerDay, walk: Walk, ledger: Ledger, limit: int, portion: Portion) -> None:
     """The rows of a walked date that differ from what was published."""
-    key = key_of(day)
+    key, rules = key_of(day), rules_of(ledger.world, ledger.horizons, walk.end_ms)
     marked = [sku for sku in ledger.late_skus() if key in (ledger.late.get((sku,)) or Published()).rows]
     for sku in marked[:limit]:
         known = ledger.late.get((sku,))
         assert known is not None
         was = known.rows.pop(key)
-        row = ledger.row(sku, key, day.revision, day.status, walk.end_ms)
+        row = ledger.row(sku, key, day.revision, day.status, rules)
         if row is not None and figures_of(row) != was:
             portion.rows.append(row)
             if was:
