@@ -23,6 +23,7 @@ SERVED = "atp status && atp doctor"
 STORE_SIZE = "24m"  # what two empty stores need, and little more
 STORE_GROWN = "256m"
 FLOOD_LIMIT = 50  # refusals a minute
+PATIENCE_S = 3600  # with a source; none falls silent once more while other pages are tried
 
 
 class Degradation(NamedTuple):
@@ -159,7 +160,10 @@ def channel_suspended(product: Product) -> Words:
 def delayed_but_safe(product: Product) -> Words:
     """A required source is alive, and two hours behind."""
     words = region(product, "late")
-    product.publish(beat("wms", "late", instant(-2 * HOUR_MS)), scoped("late", version=2, required_sources=["wms"]))
+    product.publish(
+        beat("wms", "late", instant(-2 * HOUR_MS)),
+        scoped("late", version=2, required_sources=["wms"], heartbeat_timeout_s=PATIENCE_S),
+    )
     product.await_good("atp modes list --region late --json | grep -q DELAYED")
     product.words["source_start"] = lambda _name: product.publish(beat("wms", "late", instant()))
     return {**words, "SOURCE": "wms"}
@@ -193,7 +197,7 @@ def control_document_refused(product: Product) -> Words:
 def source_silent(product: Product) -> Words:
     """A required source has never been heard since it was required."""
     words = region(product, "silent")
-    product.publish(scoped("silent", version=2, required_sources=["wms"], heartbeat_timeout_s=300))
+    product.publish(scoped("silent", version=2, required_sources=["wms"], heartbeat_timeout_s=PATIENCE_S))
     product.await_good('atp explain "$SKU" "$REGION" --json | grep -q STALE_SOURCE', **words)
     product.words["source_start"] = lambda _name: product.publish(beat("wms", "silent", instant()))
     return {**words, "SOURCE": "wms"}
@@ -235,8 +239,8 @@ def release_rollback(product: Product) -> Words:
 
     def release_use(version: str) -> None:
         product.settings["ATP_JOURNAL_HOURS"] = "24" if version == "2" else "72"
-        product.ask_instant("worker_stop", "worker-1")
-        product.ask_instant("worker_start", "worker-1")
+        product.ask_now("worker_stop", "worker-1")
+        product.ask_now("worker_start", "worker-1")
 
     product.words["release_use"] = release_use
     healthy(product)
