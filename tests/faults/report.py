@@ -114,5 +114,8 @@ class Report:
 
     def _found(self) -> list[str]:
         if not self.broken:
-            return ["Every invariant held after every one of them."]
+            refused = " and ".join(f"`{fault.__name__}`" for fault in faults.LAST)
+            return [
+                f"Every invariant held after every one of them; for {refused} it is the refusal that was checked."
+            ]
         return ["Broken:", "", *(f"- {found}".replace("\n", " ") for found in self.broken)]
