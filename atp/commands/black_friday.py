@@ -109,7 +109,8 @@ def _fate(found: Detection) -> str:
         return f"{began}: not detected" if found.region else f"{began}: changes no record"
     minutes = (found.detected_ms - found.seeded_ms) / MINUTE_MS
     recovered = "not recovered" if found.recovered_ms is None else f"whole at {rfc3339(found.recovered_ms)[11:16]}"
-    return f"{began}: detected after {minutes:.0f} min (cycle {found.cycles_to_detect}), {recovered}"
+    seen = f"by {found.detected_by} after {minutes:.0f} min (cycle {found.cycles_to_detect})"
+    return f"{began}: detected {seen}, {recovered}"
 
 
 def _check(trials: Sequence[Trial]) -> None:

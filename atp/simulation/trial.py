@@ -63,7 +63,6 @@ def _document(found: Detection) -> dict[str, Any]:
         "seeded_at": rfc3339(found.seeded_ms),
         "detected_at": None if found.detected_ms is None else rfc3339(found.detected_ms),
         "cycles_to_detect": found.cycles_to_detect,
-        "detected_by": found.detected_by,
     }
 
 
