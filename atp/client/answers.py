@@ -6,10 +6,12 @@ From a record, the mode in force and the age of what we know (ms since the view 
 2. older than `refuse_after_ms`    → 0, refused, `STALE_VIEW`
 3. no record, or no such channel   → 0, `UNKNOWN_KEY`, `UNKNOWN_CHANNEL`
 4. SUSPENDED                       → 0
-5. not CONFIDENT, or the record names a reason that is more than a remark, or older than `degrade_after_ms`
+5. not CONFIDENT, or the record names a reason that is more than a remark, or older than `degrade_after_ms`, or
+   nobody measured the region's freshness for `unmeasured_after_ms`: `UNMEASURED`
                                    → the conservative quantity, LOW
 6. otherwise                       → the confident quantity, HIGH
 
+Who measures freshness also switches modes: where nobody does, a mode is only what was true before.
 The mode is that of `atp.modes.v1`, else the one in the record: a switch counts before the records follow.
 """
 
@@ -31,6 +33,7 @@ class Doubt(StrEnum):
 
     NOT_READY = "NOT_READY"
     STALE_VIEW = "STALE_VIEW"
+    UNMEASURED = "UNMEASURED"
     UNKNOWN_KEY = "UNKNOWN_KEY"
     UNKNOWN_CHANNEL = "UNKNOWN_CHANNEL"
 
@@ -38,11 +41,13 @@ class Doubt(StrEnum):
 class Staleness(msgspec.Struct, frozen=True):
     """From which age (ms) an answer is conservative, and from which it is refused.
 
-    The defaults: half a minute is far beyond the design target of a second; five minutes is the guaranteed floor.
+    The defaults: half a minute is far beyond the design target of a second; five minutes is the guaranteed floor; a
+    minute is six checks of freshness.
     """
 
     degrade_after_ms: int = 30_000
     refuse_after_ms: int = 300_000
+    unmeasured_after_ms: int = 60_000
 
     def __post_init__(self) -> None:
         if not 0 < self.degrade_after_ms <= self.refuse_after_ms:
@@ -82,8 +87,10 @@ def nothing(sku: str, region: str, channel: str, doubt: Doubt, age_ms: int | Non
     return Answer(sku, region, channel, 0, Mode.CONSERVATIVE, "LOW", (doubt.value,), age_ms, refused)
 
 
-def answer(record: Record, channel: str, mode: Mode | None, age_ms: int, staleness: Staleness) -> Answer:
-    """What the rule above says of a record."""
+def answer(
+    record: Record, channel: str, mode: Mode | None, age_ms: int, staleness: Staleness, unmeasured_ms: int = 0
+) -> Answer:
+    """What the rule above says of a record. `unmeasured_ms`: since when nobody has measured its region."""
     if age_ms > staleness.refuse_after_ms:
         return nothing(record.sku, record.region, channel, Doubt.STALE_VIEW, age_ms, refused=True)
     offer = record.channels.get(channel)
@@ -93,6 +100,8 @@ def answer(record: Record, channel: str, mode: Mode | None, age_ms: int, stalene
     reasons = offer.reasons
     if age_ms > staleness.degrade_after_ms:
         reasons = (*reasons, Doubt.STALE_VIEW.value)
+    if unmeasured_ms > staleness.unmeasured_after_ms:
+        reasons = (*reasons, Doubt.UNMEASURED.value)
     sure = in_force is Mode.CONFIDENT and REMARKS.issuperset(reasons)
     return Answer(
         record.sku,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -18,7 +19,7 @@ from atp.client.records import Record
 from atp.client.subscriptions import Callback, Subscribers
 from atp.client.view import Change, View
 from atp.domain.record import record_key
-from atp.topics import AVAILABILITY, MODES
+from atp.topics import AVAILABILITY, FRESHNESS, MODES
 
 logger = structlog.get_logger("atp.client")
 
@@ -66,7 +67,7 @@ class Client:
         self._records_complete_ms: dict[int, int] = {}
         self._follower = Follower(
             {"bootstrap.servers": bootstrap, **(config or {})},
-            {AVAILABILITY.name: True, MODES.name: True},
+            {AVAILABILITY.name: True, MODES.name: True, FRESHNESS.name: False},
             self,
             lambda error: logger.error("client_cannot_read", error=error),
         )
@@ -142,12 +143,15 @@ class Client:
         """Everything is read from the beginning."""
         self.view.restoring, self._modes_complete_ms = True, None
         self._records_complete_ms.clear()
-        self.view.records, self.view.modes = {}, {}
+        self.view.records, self.view.modes, self.view.measured_ms = {}, {}, {}
         self.view.size(sum(topic == AVAILABILITY.name for topic, _ in places))
 
     def take(self, message: Any) -> None:
-        """A record or a mode."""
+        """A record, a mode or a measurement."""
         key, value, offset = message.key() or b"", message.value(), message.offset()
+        if message.topic() == FRESHNESS.name:
+            self.view.put_freshness(key, value, monotonic_ms(), time.time_ns() // 1_000_000)
+            return
         if message.topic() == MODES.name:
             change = self.view.put_mode(key, value, offset)
         else:
@@ -158,6 +162,8 @@ class Client:
     def complete(self, place: Place, at_ms: int) -> None:
         """An answer is as old as the older of its record's partition and the modes."""
         topic, partition = place
+        if topic == FRESHNESS.name:
+            return
         if topic == MODES.name:
             self._modes_complete_ms = at_ms
         else:
@@ -172,6 +178,9 @@ class Client:
     def forget(self, place: Place) -> None:
         """A partition began anew."""
         topic, partition = place
+        if topic == FRESHNESS.name:  # who is measured is told again within seconds
+            self.view.measured_ms = {}
+            return
         self.view.restoring = True
         if topic == MODES.name:
             self.view.modes, self._modes_complete_ms = {}, None

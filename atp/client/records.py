@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 MAJOR = "1."
@@ -44,11 +46,19 @@ class Record(msgspec.Struct, frozen=True):
     policy_version: int = 0
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What a channel reads off `atp.freshness.v1`: when its region was last looked at."""
+
+    region: str
+    as_of: datetime
+
+
 class UnreadableRecordError(ValueError):
     """A record of another major version, or none at all."""
 
 
 _decode = msgspec.json.Decoder(Record).decode
+decode_measured = msgspec.json.Decoder(Measured).decode
 
 
 def decode_record(value: bytes) -> Record:

@@ -1,4 +1,4 @@
-"""The materialised view: the latest canonical record of every key and the mode of every channel. Pure, no clock.
+"""The materialised view: the latest record of every key, the mode of every channel, who is measured. Pure, no clock.
 
 Which of two records of a key stands: the one later in the log. Read again (a lower offset), it changes nothing. While
 following, a lower `version` at a higher offset is refused and counted: one product never goes back. While restoring
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from atp.client.answers import Answer, Doubt, Staleness, answer, nothing
-from atp.client.records import Record, UnreadableRecordError, decode_record
+from atp.client.records import Record, UnreadableRecordError, decode_measured, decode_record
 from atp.domain.modes import ChannelMode, Mode, ModeError, parse_mode
 from atp.domain.record import record_key
 
@@ -43,6 +43,7 @@ class View:
         self.staleness = staleness or Staleness()
         self.records: dict[str, Held] = {}
         self.modes: dict[tuple[str, str], ChannelMode] = {}
+        self.measured_ms: dict[str, int] = {}  # by region: when its freshness was last measured
         self.complete_ms: list[int | None] = []  # by partition: when it was last known to be complete
         self.positions: list[int] = []  # by partition: next offset
         self.unreadable = 0
@@ -95,6 +96,21 @@ class View:
         self.modes[mode.region, mode.channel] = mode
         return Change(name, None, mode, 0, offset)
 
+    def put_freshness(self, key: bytes, value: bytes | None, now_ms: int, wall_ms: int) -> None:
+        """Take a message of the freshness topic; an unreadable one leaves the measurement before it.
+
+        `as_of` is told by the wall clock (`wall_ms`), ages are reckoned by the view's (`now_ms`).
+        """
+        if value is None:
+            self.measured_ms.pop(key.decode(errors="replace"), None)
+            return
+        try:
+            measured = decode_measured(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self.unreadable += 1
+            return
+        self.measured_ms[measured.region] = now_ms - max(0, wall_ms - int(measured.as_of.timestamp() * 1000))
+
     def age_ms(self, now_ms: int, partition: int | None = None) -> int | None:
         """How long ago a partition (None: the one furthest behind) was last known to be complete."""
         if self.restoring or not self.complete_ms:
@@ -113,7 +129,8 @@ class View:
             return nothing(sku, region, channel, Doubt.NOT_READY, None, refused=True)
         row = self.modes.get((region, channel))
         age_ms = now_ms - since_ms if now_ms > since_ms else 0
-        return answer(held.record, channel, row.mode if row else None, age_ms, self.staleness)
+        unmeasured_ms = now_ms - self.measured_ms.get(region, now_ms)
+        return answer(held.record, channel, row.mode if row else None, age_ms, self.staleness, unmeasured_ms)
 
     def _nothing(self, sku: str, region: str, channel: str, now_ms: int) -> Answer:
         age_ms = self.age_ms(now_ms)

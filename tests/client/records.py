@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 INSTANT = "2026-01-05T10:00:00.000Z"
+AS_OF_MS = 1_767_607_200_000  # the same
 
 
 def record(sku: str = "S", version: int = 1, units: int = 10, region: str = "uk", **more: Any) -> dict[str, Any]:
@@ -30,3 +31,8 @@ def encoded(*args: Any, **more: Any) -> bytes:
 def mode(value: str, region: str = "uk", channel: str = "web") -> bytes:
     """The bytes of a mode."""
     return msgspec.json.encode({"region": region, "channel": channel, "mode": value, "cause": "OPERATOR"})
+
+
+def measured(region: str = "uk", as_of: str = INSTANT) -> bytes:
+    """The bytes of what a reader needs of a region's freshness."""
+    return msgspec.json.encode({"region": region, "as_of": as_of})

@@ -15,8 +15,8 @@ from atp.brokers.embedded import EmbeddedBroker
 from atp.brokers.kafka import KafkaCluster
 from atp.client import Change, ChangesLostError, Client, Staleness, State
 from atp.commands.clients import make_producer
-from atp.topics import AVAILABILITY, MODES
-from tests.client.records import encoded, mode
+from atp.topics import AVAILABILITY, FRESHNESS, MODES
+from tests.client.records import encoded, measured, mode
 from tests.conftest import require_kafka_tools
 
 PARTITIONS = 8
@@ -90,6 +90,18 @@ def test_changes_and_switches_are_seen_and_told(fresh: str) -> None:
             (None, True),
         ]
         assert client.status().failed_callbacks == 1
+
+
+def test_where_nobody_measures_any_more_it_sells_carefully(fresh: str) -> None:
+    """All workers are gone for a while: the last measurement is old, and a mode of before is not believed."""
+    publish(fresh, ("S", encoded("S", 1, 10)))
+    sender = producer(fresh)
+    sender.produce(FRESHNESS.name, measured("uk"), "uk")
+    assert sender.flush(20) == 0
+    with Client(fresh) as client:
+        assert client.wait_ready(WAIT_S)
+        answer = client.sellable("S", "uk", "web")
+        assert (answer.sellable, answer.reasons) == (4, ("UNMEASURED",))
 
 
 async def test_asyncio_code_follows_with_an_iterator(fresh: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from atp.client import Doubt, Staleness, View
 from atp.domain.modes import Mode
-from tests.client.records import encoded, mode
+from tests.client.records import AS_OF_MS, encoded, measured, mode
 
 KEY = b"S|uk"
 
@@ -38,6 +38,30 @@ def test_an_old_view_degrades_and_then_refuses(
     """Beyond the first limit the conservative quantity, beyond the second nothing; the limits themselves are good."""
     answer = view(encoded(units=10)).answer("S", "uk", "web", age_ms)
     assert (answer.sellable, answer.reasons, answer.refused) == (units, reasons, refused)
+
+
+def test_a_region_that_nobody_measures_sells_carefully() -> None:
+    """Its last measurement is too old: who would switch its modes is not there. One never measured is not doubted."""
+    found = view(encoded(units=10))
+    assert found.answer("S", "uk", "web", 0).sellable == 10
+    found.put_freshness(b"uk", measured("uk"), 0, AS_OF_MS + 59_000)
+    assert found.answer("S", "uk", "web", 1_000).sellable == 10
+    assert found.answer("S", "uk", "web", 1_001).reasons == ("STALE_VIEW", "UNMEASURED")
+    found.complete_ms = [1_001]
+    late = found.answer("S", "uk", "web", 1_001)
+    assert (late.sellable, late.confidence, late.reasons) == (4, "LOW", ("UNMEASURED",))
+    found.put_freshness(b"uk", measured("uk"), 1_001, AS_OF_MS)
+    assert found.answer("S", "uk", "web", 1_001).sellable == 10
+
+
+def test_an_unreadable_measurement_leaves_the_one_before() -> None:
+    """It is counted; a deletion takes the doubt away with the measurement."""
+    found = view(encoded(units=10))
+    found.put_freshness(b"uk", measured("uk"), 0, AS_OF_MS + 100_000)
+    found.put_freshness(b"uk", b"{}", 0, AS_OF_MS)
+    assert (found.answer("S", "uk", "web", 0).sellable, found.unreadable) == (4, 1)
+    found.put_freshness(b"uk", None, 0, AS_OF_MS)
+    assert found.answer("S", "uk", "web", 0).sellable == 10
 
 
 @pytest.mark.parametrize(("value", "units"), [("SUSPENDED", 0), ("CONSERVATIVE", 4), ("CONFIDENT", 10)])
