@@ -32,7 +32,8 @@ async def ledger(batches: Any) -> None:
             seen = sightings[batch.partition]
             if batch.is_tick:
                 seen.look(control.world.watermarks, batch.consumed_ms, batch.now_ms)
-            tell(batch, advance(control.asked, books, seen.passed_ms, heads.keys_after, config.closed_at_once))
+            asked = control.asked if config.closed_at_once else ()
+            tell(batch, advance(asked, books, seen.passed_ms, heads.keys_after, config.closed_at_once))
 
 
 def late_skus() -> list[str]:

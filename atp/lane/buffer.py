@@ -10,6 +10,7 @@ A paced topic is taken in small portions, so that a burst in it never makes the 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Mapping
 from itertools import accumulate
@@ -59,7 +60,9 @@ class Buffer:
         paced: Mapping[str, int] | None = None,
     ) -> None:
         most = paced or {}
-        self._topics = {topic: _Topic(at, ends[topic], most.get(topic, limit)) for topic, at in positions.items()}
+        self._topics = {
+            topic: _Topic(at, ends[topic], most.get(topic, sys.maxsize)) for topic, at in positions.items()
+        }
         self._limit = limit
         self._skew_ms = skew_ms
         self._error: Exception | None = None

@@ -127,6 +127,7 @@ class Ground:
         self.revived = self.kills = 0
         self.rss_mb = self.disk_mb = 0
         self._sampled_s = 0.0
+        self.paused_at: dict[Place, int] = {}  # ends of the inputs when the sources paused last
 
     # -- life
 
@@ -332,10 +333,12 @@ class Ground:
         return int(_patiently(group.get_watermark_offsets, TopicPartition(topic, number))[1])
 
     def lag(self) -> dict[Place, int]:
-        """Records that are not committed yet, where there are any."""
+        """Records that lay in the inputs when the sources paused and are not committed yet, where there are any.
+
+        The lanes talk on with each other, about days that are to be closed: their topics are never at rest.
+        """
         committed = {place: at for found in self.committed().values() for place, at in found.items()}
-        lag = {place: self.end(*place) - at for place, at in committed.items()}
-        return {place: behind for place, behind in lag.items() if behind > 0}
+        return {place: end - committed[place] for place, end in self.paused_at.items() if end > committed[place]}
 
     def settle(self, timeout_s: float = SETTLE_S) -> float:
         """Nothing more is sent; wait until all is committed; how long it took, s."""
@@ -343,6 +346,7 @@ class Ground:
         time.sleep(0.1)  # what is on its way into the queue
         self.publisher.flush()
         started_s = time.monotonic()
+        self.paused_at = {place: self.end(*place) for found in self.committed().values() for place in found}
         self.await_true(lambda: not self.lag(), timeout_s, lambda: f"I6 lag: {self.lag()}")
         return time.monotonic() - started_s
 
