@@ -6,20 +6,21 @@ under compaction. The dead letters lie on node 1 alone: with it they are down, a
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, OffsetSpec, ResourceType
 from rocksdict import Options, Rdict
 
 from atp import admin
@@ -36,6 +37,7 @@ from tests.faults.watch import PATIENCE_S, Place, Watcher
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
+READ_COMMITTED = IsolationLevel.READ_COMMITTED
 SESSION_MS = 6_000
 SETTLE_S = 420.0
 WAIT_S = 420.0  # for what takes seconds on a machine that has nothing else to do, minutes at a load of 60
@@ -327,10 +329,18 @@ class Ground:
             found[name] = {(at.topic, at.partition): max(0, at.offset) for at in _patiently(group.committed, wanted)}
         return found
 
-    def end(self, topic: str, number: int) -> int:
-        """Last stable offset."""
-        group = next(iter(self.groups.values()))
-        return int(_patiently(group.get_watermark_offsets, TopicPartition(topic, number))[1])
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Last stable offsets, asked anew while a broker is away, by a client that knows no old leader."""
+        asker, left, found = admin.client({"bootstrap.servers": self.bootstrap}), set(places), {}
+        deadline = time.monotonic() + PATIENCE_S
+        while left:
+            wanted = {TopicPartition(*place): OffsetSpec.latest() for place in left}
+            for at, answer in asker.list_offsets(wanted, isolation_level=READ_COMMITTED, request_timeout=10).items():
+                with contextlib.suppress(KafkaException):
+                    found[at.topic, at.partition] = int(answer.result().offset)
+            left -= found.keys()
+            assert not left or time.monotonic() < deadline, f"no answer about {left}"
+        return found
 
     def lag(self) -> dict[Place, int]:
         """Records that lay in the inputs when the sources paused and are not committed yet, where there are any.
@@ -346,7 +356,7 @@ class Ground:
         time.sleep(0.1)  # what is on its way into the queue
         self.publisher.flush()
         started_s = time.monotonic()
-        self.paused_at = {place: self.end(*place) for found in self.committed().values() for place in found}
+        self.paused_at = self.ends([place for found in self.committed().values() for place in found])
         self.await_true(lambda: not self.lag(), timeout_s, lambda: f"I6 lag: {self.lag()}")
         return time.monotonic() - started_s
 

@@ -108,7 +108,12 @@ def _crashed(ground: Ground, of: Lane) -> dict[int, dict[bytes, bytes]]:
     """
     found = {number: ground.crashed(path) for number, path in ground.stores(of.full_name).items()}
     positions = {number: decode_local(rows[LOCAL_KEY]).position for number, rows in found.items()}
-    behind = lambda: {n: at for n, at in positions.items() if ground.end(of.changelog_topic, n) < at}  # noqa: E731
+    places = {n: (of.changelog_topic, n) for n in positions}
+
+    def behind() -> dict[int, int]:
+        ends = ground.ends(places.values())
+        return {n: at for n, at in positions.items() if ends[places[n]] < at}
+
     ground.await_true(lambda: not behind(), CATCH_UP_S, lambda: f"I3 disk: stores ahead of the changelog: {behind()}")
     return found
 
