@@ -27,7 +27,7 @@ async def closing(batches: Any) -> None:
                 hear(state, said)
                 days[said.region,] = state
             if batch.is_tick:
-                for region in sorted({node.region for node in region_control.world.nodes.values()}):
+                for region in region_control.world.nodes.regions:
                     if batch.owns(region):
                         close(batch, region)
 

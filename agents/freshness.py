@@ -22,7 +22,7 @@ async def freshness(batches: Any) -> None:
                 take(state, measured, batch.now_ms)
                 rows[measured.region,] = state
             if batch.is_tick:
-                for region in sorted({node.region for node in region_control.world.nodes.values()}):
+                for region in region_control.world.nodes.regions:
                     if batch.owns(region):
                         publish(batch, region)
 

@@ -11,7 +11,7 @@ from atp.app import app, config, control, lane
 from atp.domain.decoding import decode
 from atp.domain.facts import Fact
 from atp.domain.intake import Admitted, admit, misplaced
-from atp.domain.lateness import LateFact, late_fact
+from atp.domain.lateness import LateFact, late_fact, too_old_fact
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.routing import places_of, stages_of
 from atp.domain.times import to_ms
@@ -47,6 +47,8 @@ async def intake(batches: Any) -> None:
             tally.settle(totals)
             if batch.is_tick:
                 tell_totals(batch)
+                seen = control.sightings[batch.partition]  # for the stages that wait for watermarks
+                seen.look(control.world.watermarks, batch.consumed_ms, batch.now_ms)
             signals.tell()
 
 
@@ -65,11 +67,11 @@ def judge(batch: Any, record: Any, tally: Tally, compared_ms: int) -> Admitted |
         if admitted.reason in CAME_ALL_THE_SAME:
             tally.take(fact, record.topic, region, to_ms(fact.recorded_at))
         if admitted.reason is Reason.TOO_OLD:
-            watch(batch, late_fact(fact, region, control.world.policies, applied=False))
+            watch(batch, too_old_fact(fact, region))
         return admitted
     if isinstance(admitted, Admitted):
         tally.take(fact, record.topic, region, admitted.recorded_ms)
-        watch(batch, late_fact(fact, region, control.world.policies))
+        watch(batch, late_fact(admitted, region, control.world.policies))
         for stage in stages_of(admitted):
             batch.forward(stage, admitted)
         batch.touch(fact.sku, *places_of(admitted))
@@ -90,8 +92,7 @@ def watch(batch: Any, late: LateFact | None) -> None:
 def tell_totals(batch: Any) -> None:
     """Tell the regions what came of each source since they were told."""
     for source, region in [key for key, _ in totals.scan() if key[1]]:
-        row, partition = totals[source, region], batch.partition_of(region)
+        row = totals[source, region]
         for partial in report(source, region, row, batch.partition, batch.now_ms):
             totals[source, region] = row
-            value = msgspec.json.encode(partial)
-            batch.send(topics.REGION_PARTIALS.name, region.encode(), value, partition=partition)
+            batch.send_to_owner(topics.REGION_PARTIALS.name, region, msgspec.json.encode(partial))

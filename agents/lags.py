@@ -24,9 +24,7 @@ async def lags(batches: Any) -> None:
             for weight, admitted in batch:
                 measure(found, weight, admitted, batch.now_ms)
             for partial in found.tick(batch.partition, batch.now_ms) if batch.is_tick else ():
-                partition = batch.partition_of(partial.region)
-                value = msgspec.json.encode(partial)
-                batch.send(REGION_PARTIALS.name, partial.region.encode(), value, partition=partition)
+                batch.send_to_owner(REGION_PARTIALS.name, partial.region, msgspec.json.encode(partial))
 
 
 def measure(found: Lags, weight: int, admitted: Any, now_ms: int) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import msgspec
 
 from atp.app import app, config, control, lane
-from atp.domain.freshness import Sightings
 from atp.domain.ledger_account import take
 from atp.domain.ledger_walk import Ledger, Portion, advance, before
 from atp.topics import LEDGER, REGION_PARTIALS
@@ -17,8 +15,6 @@ from tables.ledger import late, rows, walks
 from tables.state import state
 
 encode = msgspec.json.encode
-# By partition. When what was seen counts is a matter of waiting, not of state: a new owner waits anew.
-sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
 
 
 @app.agent(lane.stage("ledger"), concurrency=1)
@@ -29,9 +25,7 @@ async def ledger(batches: Any) -> None:
             books = Ledger(rows, walks, late, late_skus, state, control.world, config.horizons, batch.partition)
             before(batch, books)
             take(batch, rows)
-            seen = sightings[batch.partition]
-            if batch.is_tick:
-                seen.look(control.world.watermarks, batch.consumed_ms, batch.now_ms)
+            seen = control.sightings[batch.partition]
             asked = control.asked if config.closed_at_once else ()
             tell(batch, advance(asked, books, seen.passed_ms, heads.keys_after, config.closed_at_once))
 
@@ -47,7 +41,6 @@ def tell(batch: Any, portion: Portion) -> None:
         key = f"{row.business_date}|{row.region}|{row.sku}|{row.revision}"
         batch.send(LEDGER.name, key.encode(), encode(row))
     for partial in portion.partials:
-        region = partial.region
-        batch.send(REGION_PARTIALS.name, region.encode(), encode(partial), partition=batch.partition_of(region))
+        batch.send_to_owner(REGION_PARTIALS.name, partial.region, encode(partial))
     if portion.more:
         batch.go_on()

@@ -29,7 +29,7 @@ async def modes(batches: Any) -> None:
 
 def known_to(batch: Any) -> set[str]:
     """The regions of this partition: those with a node, and those of which anything was ever said."""
-    named = {node.region for node in region_control.world.nodes.values()}
+    named = region_control.world.nodes.regions
     return {region for region in named if batch.owns(region)} | {key[0] for key, _ in regions.scan()}
 
 

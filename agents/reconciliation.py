@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import singledispatch
 from typing import Any
 
@@ -12,7 +11,6 @@ from atp.app import app, config, control, lane
 from atp.domain.desk import Desk, Outcome
 from atp.domain.exceptions import correction_lag_ms, decode_decision
 from atp.domain.facts import CORRECTION_SOURCE
-from atp.domain.freshness import Sightings
 from atp.domain.intake import Admitted, misplaced
 from atp.domain.lateness import LateFact
 from atp.domain.reconciliation import advance, take_marker, take_row
@@ -26,8 +24,6 @@ from tables.reconciliation import books
 from tables.state import state
 
 encode = msgspec.json.encode
-# By partition. When what was seen counts is a matter of waiting, not of state: a new owner waits anew.
-sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
 
 
 @app.agent(lane.stage("reconciliation"), concurrency=1)
@@ -42,9 +38,7 @@ async def reconciliation(batches: Any) -> None:
                     batch.refuse(item, outcome.reason.value, outcome.message)
                 else:
                     tell(batch, outcome)
-            seen = sightings[batch.partition]
-            if batch.is_tick:
-                seen.look(control.world.watermarks, batch.consumed_ms, batch.now_ms)
+            seen = control.sightings[batch.partition]
             tell(batch, advance(desk, seen.passed_ms, heads.keys_after, config.compared_at_once))
 
 
@@ -86,8 +80,7 @@ def tell(batch: Any, outcome: Outcome) -> None:
     for fact in outcome.corrections:
         batch.send(CORRECTIONS.name, fact.sku.encode(), encode(fact))
     for partial in outcome.partials:
-        region = partial.region
-        batch.send(REGION_PARTIALS.name, region.encode(), encode(partial), partition=batch.partition_of(region))
+        batch.send_to_owner(REGION_PARTIALS.name, partial.region, encode(partial))
     for sku in outcome.touched:
         batch.touch(sku)
     if outcome.more:

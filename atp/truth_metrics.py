@@ -22,7 +22,7 @@ Sample = tuple[Scraped, tuple[str, ...], float]
 def truth_samples(now_ms: int) -> Iterator[Sample]:
     """Regions and sources whose tasks run here."""
     world = region_control.world
-    for region in sorted({node.region for node in world.nodes.values()}):
+    for region in world.nodes.regions:
         state = committed(regions, region)
         if state is not None:
             yield from snapshot_samples(region, state, now_ms)

@@ -85,7 +85,7 @@ def control_samples(now_ms: float) -> Iterator[Sample]:
 def freshness_samples(now_ms: int) -> Iterator[Sample]:
     """How fresh the regions are whose tasks run here."""
     world = region_control.world
-    for region in sorted({node.region for node in world.nodes.values()}):
+    for region in world.nodes.regions:
         state = committed(table, region)
         if state is None:
             continue
@@ -111,7 +111,7 @@ def fresh(region: str, now_ms: int) -> bool:
 async def check_freshness() -> None:
     """One good or bad check per region; the burn-rate alerts live on these."""
     now_ms = time.time_ns() // 1_000_000
-    for region in {node.region for node in control.world.nodes.values()}:
+    for region in control.world.nodes.regions:
         result = "good" if fresh(region, now_ms) else "bad"
         metrics.FRESHNESS_CHECKS.labels(region, result).inc()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from atp.domain.availability import outlook
 from atp.domain.closing import LedgerDay, LedgerDayError, Stand, parse_day
 from atp.domain.fold import World
-from atp.domain.freshness import HeartbeatError, WatermarkBook, parse_heartbeat
+from atp.domain.freshness import HeartbeatError, Sightings, WatermarkBook, parse_heartbeat
 from atp.domain.modes import ModeBook, ModeError, parse_mode
 from atp.domain.nodes import NodeBook, NodeError, parse_node
 from atp.domain.policy import PolicyBook, PolicyError, parse_policy
@@ -26,6 +27,8 @@ class ControlWorld:
     def __init__(self) -> None:
         self.world = World()
         self.asked: list[LedgerDay] = []  # dates of the ledger that are being closed
+        # By partition. When what was seen counts is a matter of waiting, not of state: a new owner waits anew.
+        self.sightings: defaultdict[int, Sightings] = defaultdict(Sightings)
         self.wrong: dict[str, str] = {}  # topic|key → what is wrong with the document
         self._last: dict[str, Any] = {}
         # by partition, then by (SKU or "", region)
@@ -34,7 +37,7 @@ class ControlWorld:
     def outlook_changed(self, partition: int, now_ms: int) -> bool:
         """Whether a day began or a source fell silent or came back since a partition last asked."""
         before = self._outlooks.get(partition, {})
-        places = before.keys() | {("", node.region) for node in self.world.nodes.values()}
+        places = before.keys() | {("", region) for region in self.world.nodes.regions}
         now = {place: self._outlook(place, now_ms) for place in places}
         self._outlooks[partition] = now
         return any(now[place] != known for place, known in before.items())

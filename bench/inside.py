@@ -97,6 +97,13 @@ class Inside:
         task.store = store
         return task
 
+    async def work_off(self, parts: list[list[Any]], size: int) -> None:
+        """All partitions, in turns of so many records."""
+        for start in range(0, max(map(len, parts)), size):
+            for task, part in zip(self.tasks, parts, strict=True):
+                if part[start : start + size]:
+                    await self.turn(task, part[start : start + size])
+
     async def turn(self, task: Any, records: list[Any]) -> None:
         """One turn from records to committed rows."""
         now_ms = max(records[-1].timestamp_ms, task.meta.now_ms)
@@ -155,10 +162,7 @@ async def main() -> None:
         began_s = time.process_time()
         if profile:
             profile.enable()
-        for start in range(0, max(map(len, parts)), options.turn):
-            for task, part in zip(inside.tasks, parts, strict=True):
-                if part[start : start + options.turn]:
-                    await inside.turn(task, part[start : start + options.turn])
+        await inside.work_off(parts, options.turn)
         if profile:
             profile.disable()
             profile.dump_stats(options.profile)

@@ -18,7 +18,7 @@ from typing import Any
 from atp.domain.facts import STOCK_TOPIC
 from atp.domain.snapshots import WMS_SNAPSHOTS_TOPIC
 from atp.domain.times import MINUTE_MS, rfc3339
-from bench.inside import Inside
+from bench.inside import TURN_FACTS, Inside
 
 PLACES = [("uk", "uk-1"), ("uk", "uk-2"), ("de", "de-1"), ("de", "de-2")]
 BEGIN_MS = 1_790_000_000_000
@@ -69,17 +69,8 @@ def _of(region: str) -> dict[str, str]:
     return {"snapshot_id": f"{region}-1", "region": region, "as_of": rfc3339(AS_OF_MS)}
 
 
-async def work_off(inside: Inside, parts: Parts, size: int) -> None:
-    """All partitions, turn by turn."""
-    for start in range(0, max(map(len, parts.found)), size):
-        for task, part in zip(inside.tasks, parts.found, strict=True):
-            if part[start : start + size]:
-                await inside.turn(task, part[start : start + size])
-
-
 def pass_as_of() -> None:
     """The source and we have passed the as_of in every partition."""
-    from agents.reconciliation import sightings
     from atp.app import control
     from atp.domain.nodes import Node, NodeBook
     from bench.load import PARTITIONS
@@ -88,7 +79,7 @@ def pass_as_of() -> None:
     watermarks = {("wms", region): SENT_MS for region in ("uk", "de")}
     for partition in range(PARTITIONS):
         for _ in range(2):
-            sightings[partition].look(watermarks, SENT_MS, SENT_MS)
+            control.sightings[partition].look(watermarks, SENT_MS, SENT_MS)
 
 
 async def main() -> None:
@@ -103,9 +94,9 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="atp-inside-") as folder:
         inside = Inside(Path(folder))
         pass_as_of()
-        await work_off(inside, counts, 6_000)
+        await inside.work_off(counts.found, TURN_FACTS)
         began_s, rows, size = time.process_time(), inside.rows, inside.written
-        await work_off(inside, snapshot, options.turn)
+        await inside.work_off(snapshot.found, options.turn)
         while [task for task in inside.tasks if await inside.go_on(task, SENT_MS)]:
             pass
         cpu_s = time.process_time() - began_s

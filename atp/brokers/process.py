@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -23,7 +24,8 @@ LOOPBACK = "127.0.0.1"
 PORTS = range(15_000, 32_000)
 _PR_SET_PDEATHSIG = 1
 _AGAIN_S = 1.0
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+# What ends a program; the alarm repeats an interrupt that nobody heard.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 class BrokerStartError(RuntimeError):
@@ -58,6 +60,17 @@ def _die_with_parent(parent: int) -> Callable[[], None] | None:
 
 
 @contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """What ends a program goes to this handler."""
+    before = {signum: signal.signal(signum, handler) for signum in _ENDING}
+    try:
+        yield
+    finally:
+        for signum, known in before.items():
+            signal.signal(signum, known)
+
+
+@contextlib.contextmanager
 def ended_by_signal() -> Iterator[None]:
     """SIGTERM ends the block as Ctrl-C does, by KeyboardInterrupt, so that all is cleaned up.
 
@@ -65,24 +78,22 @@ def ended_by_signal() -> Iterator[None]:
     """
     told = False
 
-    def interrupt(_signum: int, _frame: object) -> None:
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
         nonlocal told
         told = True
         if not _is_interrupted():
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
             raise KeyboardInterrupt
 
-    before = {signum: signal.signal(signum, interrupt) for signum in (*_ENDING, signal.SIGALRM)}
-    try:
-        yield
-    except Exception:
-        if told:  # a library in C may turn the interrupt into an error of its own
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    with _handled_by(interrupt):
+        try:
+            yield
+        except Exception:
+            if told:  # a library in C may turn the interrupt into an error of its own
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _is_interrupted() -> bool:
@@ -100,14 +111,8 @@ def held_signals() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {
-        signum: signal.signal(signum, lambda got, _frame: came.append(got)) for signum in (*_ENDING, signal.SIGALRM)
-    }
-    try:
+    with _handled_by(lambda signum, _frame: came.append(signum)):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
     if came:
         signal.raise_signal(came[0])
 

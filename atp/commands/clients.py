@@ -14,6 +14,7 @@ from atp.admin import silent_logger
 from atp.commands.errors import CommandError
 
 TIMEOUT_S = 10.0
+SKU_GROUP, REGION_GROUP = "atp-sku", "atp-region"  # of the worker's two lanes
 READ_AT_ONCE = 5_000
 YOUNG = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 Place = tuple[str, int]
@@ -89,19 +90,10 @@ def ends(reader: Consumer, places: Iterable[Place]) -> dict[Place, int]:
     """
     known = bounds(reader, places)
     found = {place: end for place, (_, end) in known.items()}
-    left = {place for place, (first, end) in known.items() if end > first}
-    reader.assign([TopicPartition(*place, found[place] - 1) for place in left])
-    while left:
-        for message in reader.consume(READ_AT_ONCE, timeout=0.2):
-            error = message.error()
-            if error is None:
-                continue
-            if error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaException(error)
-            place = (message.topic(), message.partition())
-            found[place] = message.offset()
-            left.discard(place)
-    reader.unassign()
+    begin = {place: end - 1 for place, (first, end) in known.items() if end > first}
+    for message in _to_the_end(reader, begin):
+        if message.error() is not None:
+            found[message.topic(), message.partition()] = message.offset()
     return found
 
 
@@ -115,18 +107,25 @@ def read_whole(reader: Consumer, places: Iterable[Place], since: Mapping[Place, 
     """Every message of some partitions, up to the end that they have now; `since`: from these offsets on."""
     begin = since or {}
     left = {place for place, (start, end) in bounds(reader, places).items() if end > max(start, begin.get(place, 0))}
+    for message in _to_the_end(reader, {place: begin.get(place, OFFSET_BEGINNING) for place in left}):
+        if message.error() is None:
+            yield message
+
+
+def _to_the_end(reader: Consumer, begin: dict[Place, int]) -> Iterator[Any]:
+    """Every message of some partitions from these offsets on, and the word of each that its end was reached."""
+    left = set(begin)
     if not left:
         return
-    reader.assign([TopicPartition(*place, begin.get(place, OFFSET_BEGINNING)) for place in left])
+    reader.assign([TopicPartition(*place, offset) for place, offset in begin.items()])
     while left:
         for message in reader.consume(READ_AT_ONCE, timeout=0.2):
             error = message.error()
-            if error is None:
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:
-                left.discard((message.topic(), message.partition()))
-            else:
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
+            if error is not None:
+                left.discard((message.topic(), message.partition()))
+            yield message
     reader.unassign()
 
 

@@ -100,7 +100,7 @@ class Demo:
             started = self._start_workers(config)
             self._say(f"reading the sales; broker {bootstrap}, {len(started)} worker(s) starting")
             source = self._options.source()
-            group = self._stack.enter_context(clients.consumer(config.admin(), group="atp-sku"))
+            group = self._stack.enter_context(clients.consumer(config.admin(), group=clients.SKU_GROUP))
             replay = Replay(source.records(), make_producer(config.admin()), group, self._pace(config))
             reader = self._stack.enter_context(clients.consumer(config.admin(), more={"enable.partition.eof": False}))
             published = Published(reader, replay.samples)

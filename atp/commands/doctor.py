@@ -20,7 +20,6 @@ from atp.commands.worker import checked_settings
 from atp.domain.modes import ModeError, parse_mode
 from atp.settings import Settings
 
-GROUP = "atp-sku"
 CONTROL = (topics.NODES, topics.POLICIES, topics.MODES, topics.HEARTBEATS)
 SHOWN = 5
 
@@ -99,7 +98,7 @@ def _transactions(config: Settings) -> str:
     from atp.lane.kafka_writer import supports_transactions, wait_closed
 
     async def ask() -> bool:
-        found = await supports_transactions(config.lane(), f"{GROUP}-doctor")
+        found = await supports_transactions(config.lane(), f"{clients.SKU_GROUP}-doctor")
         await wait_closed()
         return found
 
@@ -155,11 +154,11 @@ def _lag(config: Settings) -> str:
     """Facts that the lane's group has not worked off."""
     known = admin.partition_counts(admin.client(config.admin()), config.bootstrap)
     places = [(t.name, p) for t in topics.FACT_TOPICS for p in range(known.get(t.name, 0))]
-    with clients.consumer(config.admin(), group=GROUP) as reader:
+    with clients.consumer(config.admin(), group=clients.SKU_GROUP) as reader:
         ends, done = clients.bounds(reader, places), clients.committed(reader, places)
     facts = sum(end for _, end in ends.values())
     behind = {place: end - max(done[place], start) for place, (start, end) in ends.items()}
     lag = sum(max(0, left) for left in behind.values())
     if facts and all(at < 0 for at in done.values()):
-        raise CommandError(f"group {GROUP} has committed nothing: {lag} facts wait, no worker has run")
-    return f"group {GROUP}: {lag} facts wait of {facts}"
+        raise CommandError(f"group {clients.SKU_GROUP} has committed nothing: {lag} facts wait, no worker has run")
+    return f"group {clients.SKU_GROUP}: {lag} facts wait of {facts}"

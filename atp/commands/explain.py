@@ -33,7 +33,6 @@ from atp.settings import Settings
 
 CONTROL = (topics.POLICIES, topics.NODES, topics.MODES, topics.HEARTBEATS)
 FACTS = (*topics.FACT_TOPICS, topics.CORRECTIONS)
-GROUP = "atp-sku"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -181,7 +180,7 @@ def _names(sku: str, key: str | None, value: bytes | None) -> bool:
 
 def _from_broker(sku: str, region: str, options: Options) -> Case:
     config = checked_settings()
-    with clients.one_line(config.bootstrap), clients.consumer(config.admin(), group=GROUP) as reader:
+    with clients.one_line(config.bootstrap), clients.consumer(config.admin(), group=clients.SKU_GROUP) as reader:
         world = _world(reader, config)
         owner = Owner(partition_of(sku, config.partitions), config.partitions)
         places = [(topic.name, owner.partition) for topic in FACTS]

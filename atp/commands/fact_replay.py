@@ -26,7 +26,6 @@ from atp.domain.facts import Instant
 from atp.domain.times import rfc3339, to_ms
 from atp.settings import Settings
 
-GROUP, REGION_GROUP = "atp-sku", "atp-region"
 STALLED_S, LOOK_S = 60.0, 0.2
 SHOWN = 20
 WATCHED = {
@@ -90,7 +89,7 @@ decode_head = msgspec.json.Decoder(Head).decode
 def run(span: Span, dry_run: bool, as_json: bool, out: IO[str]) -> None:
     """Plan, send, wait until it is worked off, count; raise when anything changed."""
     config = checked_settings()
-    with clients.one_line(config.bootstrap), clients.consumer(config.admin(), group=GROUP) as reader:
+    with clients.one_line(config.bootstrap), clients.consumer(config.admin(), group=clients.SKU_GROUP) as reader:
         plan = planned(reader, span, config)
         effects = None if dry_run else _replayed(reader, plan, config)
     _say(span, plan, effects, as_json, out)
@@ -130,7 +129,7 @@ def _replayed(reader: Consumer, plan: Plan, config: Settings) -> Effects:
     watched = {name: topic for name, topic in WATCHED.items() if topic.name in known}
     begin = clients.ends(reader, _places(config, (*watched.values(), *topics.FACT_TOPICS)))
     _await(reader, produce(plan.facts, config))
-    with clients.consumer(config.admin(), group=REGION_GROUP) as regions:
+    with clients.consumer(config.admin(), group=clients.REGION_GROUP) as regions:
         partials = clients.ends(regions, _places(config, (topics.REGION_PARTIALS,)))
         _await(regions, {place: end for place, end in partials.items() if end})
     return _effects(reader, plan, begin, watched)

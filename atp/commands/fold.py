@@ -25,10 +25,10 @@ from atp.domain.audit import Audit, audit
 from atp.domain.availability import Reckoning
 from atp.domain.decoding import decode
 from atp.domain.desk import Books, Desk
-from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Fact, Instant
+from atp.domain.facts import CORRECTIONS_TOPIC, FACT_TYPES, Instant
 from atp.domain.fold import State, World, apply, reckon
 from atp.domain.intake import Admitted, Horizons, misplaced
-from atp.domain.lateness import LateFact, late_fact
+from atp.domain.lateness import LateFact, late_fact, too_old_fact
 from atp.domain.record import content_bytes, record_bytes, record_key
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.resolution import note_late
@@ -158,17 +158,16 @@ def _apply(line: FactLine, folded: Folded) -> None:
     if isinstance(outcome, Refusal):
         folded.refusals.append(_refused(line, outcome))
         if outcome.reason is Reason.TOO_OLD:
-            _note_late(fact, folded, applied=False)
+            _note_late(too_old_fact(fact, folded.world.region_of(fact)), folded)
         return
     folded.skus.add(fact.sku)
     if isinstance(outcome, Admitted):
-        _note_late(fact, folded, applied=True)
+        _note_late(late_fact(outcome, folded.world.region_of(fact), folded.world.policies), folded)
     if line.topic == CORRECTIONS_TOPIC and fact.correlation_id is not None:
         folded.corrected.add(fact.correlation_id)
 
 
-def _note_late(fact: Fact, folded: Folded, *, applied: bool) -> None:
-    late = late_fact(fact, folded.world.region_of(fact), folded.world.policies, applied=applied)
+def _note_late(late: LateFact | None, folded: Folded) -> None:
     if late is not None:
         folded.late.append(late)
 

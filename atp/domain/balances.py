@@ -25,7 +25,7 @@ class SourceArrivals(msgspec.Struct, array_like=True):
     @property
     def missing_numbers(self) -> int:
         """Numbers of its sequence that never came, by the latest balance."""
-        return self.arrivals.lost + sum(last - first + 1 for first, last in self.said[0])
+        return missing_numbers(self.said[0], self.arrivals.lost)
 
     def completeness(self, beat: Heartbeat | None) -> float | None:
         """Facts that came ÷ facts that a heartbeat names, by the latest balance; None where it names none."""
@@ -52,10 +52,15 @@ class SourceBalance(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     @property
     def detail(self) -> str:
         """What is missing in words; empty if nothing is."""
-        missing = sum(last - first + 1 for first, last in self.gaps) + self.lost
+        missing = missing_numbers(self.gaps, self.lost)
         said = [f"{missing} numbers of its sequence did not come"] if missing else []
         said += [f"{one.topic} {one.hour}: {one.facts} of {one.expected_facts} facts came" for one in self.shortfalls]
         return "; ".join(said)
+
+
+def missing_numbers(gaps: list[tuple[int, int]], lost: int) -> int:
+    """Numbers that did not come: those of the gaps, and those that were given up."""
+    return lost + sum(last - first + 1 for first, last in gaps)
 
 
 def balance(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from atp.domain.facts import CORRECTION_SOURCE, Fact, Reservation, StockCounted
+from atp.domain.facts import CORRECTION_SOURCE, Fact, Reservation
+from atp.domain.intake import Admitted
 from atp.domain.policy import PolicyBook, RecordPolicy
 from atp.domain.snapshots import RESERVATIONS, STOCK
 from atp.domain.times import to_ms
@@ -36,13 +37,21 @@ def is_late(time_ms: int, recorded_ms: int, policy: RecordPolicy) -> bool:
     return recorded_ms > policy.calendar.day(time_ms).end_ms + policy.correction_ms
 
 
-def late_fact(fact: Fact, region: str, policies: PolicyBook, *, applied: bool = True) -> LateFact | None:
-    """What there is to say of a fact that is late, None of any other. One that was not applied always is."""
-    if fact.source == CORRECTION_SOURCE:
+def late_fact(admitted: Admitted, region: str, policies: PolicyBook) -> LateFact | None:
+    """What there is to say of an admitted fact that is late, None of any other."""
+    if not is_late(admitted.time_ms, admitted.recorded_ms, policies.resolve("", region)):
         return None
-    recorded_ms = to_ms(fact.recorded_at)
-    time_ms = to_ms(fact.as_of if isinstance(fact, StockCounted) else fact.occurred_at)
-    if applied and not is_late(time_ms, recorded_ms, policies.resolve("", region)):
+    return _said_of(admitted.fact, region, admitted.recorded_ms, applied=True)
+
+
+def too_old_fact(fact: Fact, region: str) -> LateFact | None:
+    """What there is to say of a fact that was refused as TOO_OLD."""
+    return _said_of(fact, region, to_ms(fact.recorded_at), applied=False)
+
+
+def _said_of(fact: Fact, region: str, recorded_ms: int, *, applied: bool) -> LateFact | None:
+    """A correction is never late."""
+    if fact.source == CORRECTION_SOURCE:
         return None
     kind, place = (RESERVATIONS, region) if isinstance(fact, Reservation) else (STOCK, fact.node or "")
     units = abs(units_of(fact))

@@ -53,9 +53,10 @@ RUNBOOKS = {
 BOTH_KINDS = "runbooks/delayed-and-untrusted.md"
 
 
-def kinds_of(causes: Iterable[Cause]) -> tuple[Degradation, ...]:
+def kinds_of(causes: Iterable[str]) -> tuple[Degradation, ...]:
     """The kinds of degradation that causes stand for; an operator's word is none."""
-    found = {DEGRADATIONS[cause] for cause in causes if cause in DEGRADATIONS}
+    named = set(causes)
+    found = {kind for cause, kind in DEGRADATIONS.items() if cause in named}
     return tuple(kind for kind in Degradation if kind in found)
 
 

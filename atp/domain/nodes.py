@@ -34,6 +34,11 @@ def parse_node(document: Any) -> Node:
 class NodeBook(dict[str, Node]):
     """The reference by node."""
 
+    @property
+    def regions(self) -> list[str]:
+        """Every region that has a node, in order."""
+        return sorted({node.region for node in self.values()})
+
     def regions_among(self, places: set[str]) -> set[str]:
         """The regions of some nodes, and regions named themselves."""
         return {self[place].region if place in self else place for place in places}

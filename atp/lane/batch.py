@@ -185,10 +185,6 @@ class Batch:
         """Whether Kafka's default partitioner puts the key into this partition."""
         return partition_of(key, self._turn.partitions) == self._turn.partition
 
-    def partition_of(self, key: str) -> int:
-        """The partition that Kafka's default partitioner gives a key, in topics of as many partitions as ours."""
-        return partition_of(key, self._turn.partitions)
-
     # -- what agents do with it
 
     def forward(self, stage: str, item: Any) -> None:
@@ -226,6 +222,13 @@ class Batch:
         """Write a record with this turn, by default to our own partition number of the topic."""
         at = (topic, self._turn.partition if partition < 0 else partition)
         self._turn.outputs.setdefault(at, []).append(Out(key, value, self._turn.now_ms, headers))
+
+    def send_to_owner(self, topic: str, key: str, value: bytes) -> None:
+        """Write a record with this turn to the partition that Kafka's default partitioner gives its key.
+
+        The topic has as many partitions as ours.
+        """
+        self.send(topic, key.encode(), value, partition=partition_of(key, self._turn.partitions))
 
     def refuse(self, record: Record, code: str, message: str) -> None:
         """Send a record to the dead letters, with this turn."""

@@ -75,7 +75,7 @@ class Adaptive(Pipeline):
         if isinstance(outcome, Admitted) or outcome.is_original:
             self._ears[partition].take(fact, self._places)
         if isinstance(outcome, Admitted):
-            late = late_fact(fact, self._places.region_of(fact), self.world.policies)
+            late = late_fact(outcome, self._places.region_of(fact), self.world.policies)
             if late is not None:
                 self._follow(resolution.note_late(late, self._desk(partition, now_ms)), now_ms)
             if outcome.recheck:

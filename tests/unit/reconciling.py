@@ -13,7 +13,7 @@ from atp.domain.desk import Books, Desk, Outcome
 from atp.domain.exceptions import ExceptionRecord, decode_decision
 from atp.domain.facts import CORRECTIONS_TOPIC
 from atp.domain.intake import Admitted
-from atp.domain.lateness import late_fact
+from atp.domain.lateness import late_fact, too_old_fact
 from atp.domain.partials import ExceptionsOpen, SnapshotCompared
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
@@ -57,7 +57,8 @@ class Reconciled(Product):
         if too_old or isinstance(outcome, Admitted):
             fact = decode(topic, msgspec.json.encode(value))
             assert not isinstance(fact, Refusal)
-            late = late_fact(fact, self.world.region_of(fact), self.world.policies, applied=not too_old)
+            region = self.world.region_of(fact)
+            late = too_old_fact(fact, region) if too_old else late_fact(outcome, region, self.world.policies)
             if late is not None:
                 self._note(resolution.note_late(late, self.desk))
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from atp.domain.slo import CHECK_MS, Freshness, SourceFreshness
+from atp.client import Staleness
+from atp.domain.slo import Freshness, SourceFreshness
 from atp.domain.times import to_ms
 from atp.facade.documents import Document
 
-# A region that misses so many checks in a row is not measured by anybody now.
-UNMEASURED_MS = 6 * CHECK_MS
+UNMEASURED_MS = Staleness().unmeasured_after_ms  # what people see is what answers go by
 Course = list[dict[str, int]]
 
 

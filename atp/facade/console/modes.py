@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from atp.client.records import Record
-from atp.domain.modes import CONFIDENT, DEGRADATIONS, OPERATOR, Cause, ChannelMode, ModeError, parse_mode
+from atp.domain.modes import CONFIDENT, OPERATOR, ChannelMode, ModeError, kinds_of, parse_mode
 from atp.domain.times import rfc3339
 
 Sums = dict[tuple[str, str], dict[str, int]]
@@ -68,12 +68,8 @@ def _mode(row: ChannelMode, written_ms: int) -> dict[str, Any]:
 
 def kinds(row: ChannelMode) -> list[str]:
     """What a channel suffers from: DELAYED, UNTRUSTED, an OPERATOR's word; several may hold at once."""
-    by_cause = [DEGRADATIONS[Cause(row.cause)]] if row.cause in _DEGRADING else []
-    found: list[str] = [*(row.degradation or by_cause)]
+    found: list[str] = [*(row.degradation or kinds_of([row.cause]))]
     return [*found, OPERATOR] if OPERATOR in row.reasons() else found
-
-
-_DEGRADING = frozenset(cause.value for cause in DEGRADATIONS)
 
 
 def careful(modes: Iterable[ChannelMode]) -> dict[str, list[str]]:
