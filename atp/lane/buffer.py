@@ -92,6 +92,10 @@ class Buffer:
         """Whether enough of this topic is buffered."""
         return self._topics[name].count >= self._limit
 
+    def paced(self, name: str) -> bool:
+        """Whether this topic is taken in portions."""
+        return self._topics[name].most < sys.maxsize
+
     def fail(self, error: Exception) -> None:
         """Remember why input stopped; raised at the next take."""
         self._error = self._error or error

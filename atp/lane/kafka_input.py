@@ -22,7 +22,9 @@ from atp.lane.settings import LaneSettings
 
 POLL_TIMEOUT_MS = 200
 POLLED_AT_ONCE = 8_000
+PACED_AT_ONCE = 2_000  # of topics that can wait: turning more into records would hold up the others
 ERRORS_IN_A_ROW = 150
+Records = dict[TopicPartition, list[Any]]
 # Asking for a partition nobody has returns nothing but still surfaces the errors of the group.
 NOTHING = TopicPartition("", 0)
 
@@ -143,18 +145,38 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
             await self._await_feeds()
             return
         starts = {tp: await self.consumer.position(tp) for tp in feeds}
-        got = await self.consumer.getmany(*feeds, timeout_ms=POLL_TIMEOUT_MS, max_records=POLLED_AT_ONCE)
-        whole = sum(map(len, got.values())) < POLLED_AT_ONCE  # else fetched records may wait for the next poll
+        got, cut = await self._fetched(feeds)
         for tp, feed in feeds.items():
             if self._feeds.get(tp) is not feed:
                 self._put_back(tp, got)
                 continue
             position = await self.consumer.position(tp)
-            chunk = self._chunk(tp, starts[tp], position, got.get(tp, []), whole)
+            chunk = self._chunk(tp, starts[tp], position, got.get(tp, []), tp not in cut)
             if chunk is not None:
                 feed.sink.deliver(chunk)
         # Collect for a moment: fewer, larger polls cost less.
         await asyncio.sleep(self._settings.poll_interval_ms / 1000)
+
+    async def _fetched(self, feeds: dict[TopicPartition, _Feed]) -> tuple[Records, set[TopicPartition]]:
+        """What the client has fetched, and of which topic-partitions more may wait in it for the next poll.
+
+        The client answers in the order in which its fetches ended: records of a burst would go before the few that
+        are urgent. So paced topics are asked apart, and for less.
+        """
+        paced = [tp for tp, feed in feeds.items() if feed.sink.paced(tp.topic)]
+        urgent = [tp for tp in feeds if tp not in paced]
+        if paced and urgent:
+            got, cut = await self._ask(urgent, POLLED_AT_ONCE)
+            more, more_cut = await self._ask(paced, PACED_AT_ONCE)
+            if got or more:
+                return got | more, cut | more_cut
+        return await self._ask(list(feeds), PACED_AT_ONCE if paced else POLLED_AT_ONCE, POLL_TIMEOUT_MS)
+
+    async def _ask(
+        self, tps: list[TopicPartition], most: int, timeout_ms: int = 0
+    ) -> tuple[Records, set[TopicPartition]]:
+        got = await self.consumer.getmany(*tps, timeout_ms=timeout_ms, max_records=most)
+        return got, set(tps) if sum(map(len, got.values())) >= most else set()
 
     def _chunk(self, tp: TopicPartition, start: int, position: int, found: list[Any], whole: bool) -> Chunk | None:
         """What a poll has told of a topic-partition; None when the broker did not answer for it.

@@ -205,6 +205,10 @@ class Collector:
         """As the test says."""
         return self.is_full
 
+    def paced(self, topic: str) -> bool:
+        """No topic can wait."""
+        return False
+
     def fail(self, error: Exception) -> None:
         """Keep it."""
         self.errors.append(error)

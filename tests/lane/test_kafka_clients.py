@@ -12,8 +12,9 @@ from aiokafka.structs import TopicPartition
 
 from atp.lane import kafka_log
 from atp.lane.assignor import LaneAssignor
+from atp.lane.buffer import Buffer
 from atp.lane.errors import EvictedError, FencedError, TransientError
-from atp.lane.kafka_input import KafkaInput
+from atp.lane.kafka_input import PACED_AT_ONCE, KafkaInput, Records, _Feed
 from atp.lane.kafka_log import KafkaLog
 from atp.lane.kafka_reader import make_consumer
 from atp.lane.kafka_writer import KafkaWriter
@@ -119,3 +120,47 @@ async def test_a_static_member_that_lost_its_identity_ends() -> None:
     evicted.on_partitions_revoked([])
     assert told[:2] == [{3}, "revoked"]
     assert [type(fatal) for fatal in told[2:]] == [EvictedError]
+
+
+class ScriptedConsumer:
+    """Has fetched so many records of each topic-partition, and hands them out in the order of its fetches."""
+
+    def __init__(self, fetched: dict[TopicPartition, int]) -> None:
+        self.fetched, self.positions = fetched, dict.fromkeys(fetched, 0)
+
+    async def position(self, tp: TopicPartition) -> int:
+        """What was handed out."""
+        return self.positions[tp]
+
+    async def getmany(self, *tps: TopicPartition, timeout_ms: int, max_records: int) -> Records:
+        """As aiokafka does: the oldest fetch first, until there are enough."""
+        got = {}
+        for tp in self.fetched:
+            count = min(max_records, self.fetched[tp] - self.positions[tp]) if tp in tps else 0
+            if count:
+                at = self.positions[tp]
+                got[tp] = [SimpleNamespace(**FIELDS, topic=tp.topic, offset=at + number) for number in range(count)]
+                self.positions[tp], max_records = at + count, max_records - count
+        return got
+
+    def last_poll_timestamp(self, _tp: TopicPartition) -> int:
+        """The broker answered once."""
+        return 1
+
+    def last_stable_offset(self, tp: TopicPartition) -> int:
+        """All that was fetched."""
+        return self.fetched[tp]
+
+
+FIELDS = {"partition": 0, "timestamp": 1, "key": b"k", "value": b"1", "headers": ()}
+
+
+async def test_a_burst_in_a_paced_topic_does_not_make_others_wait() -> None:
+    """What the client fetched first comes first out of it: ten thousand rows must not go before one fact."""
+    rows, facts = TopicPartition("a", 0), TopicPartition("b", 0)
+    input_, buffer = member(None, []), Buffer({"a": 0, "b": 0}, {"a": 10_000, "b": 1}, 50_000, 3_600_000, {"a": 400})
+    input_.consumer = ScriptedConsumer({rows: 10_000, facts: 1})
+    input_._feeds = {tp: _Feed(0, buffer) for tp in (rows, facts)}
+    await input_._poll()
+    assert sorted({record.topic for record in buffer.take(1_000)}) == ["a", "b"]
+    assert input_.consumer.positions == {rows: PACED_AT_ONCE, facts: 1}
