@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import Message
+from xxhash import xxh3_64_intdigest
 
 from atp import topics
 from atp.app import control, lanes
@@ -47,6 +48,7 @@ class Fold:
         self.skus: set[str] = set()
         self.refused: Counter[tuple[str, int, int]] = Counter()
         self.offsets: dict[Place, set[int]] = {}
+        self.contents: dict[Place, set[int]] = {}
         self.facts = self.distinct = 0
         places = [(topic.name, number) for topic in topics.FACT_TOPICS for number in range(partitions)]
         self._tail = Tail(bootstrap, places)
@@ -59,6 +61,7 @@ class Fold:
     def _take(self, message: Message) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         self.offsets.setdefault((topic, partition), set()).add(offset)
+        self.contents.setdefault((topic, partition), set()).add(content_of(message))
         self.facts += 1
         outcome: Any = decode(topic, message.value())
         if not isinstance(outcome, Refusal):
@@ -78,6 +81,11 @@ class Fold:
     def close(self) -> None:
         """Let go of the connection."""
         self._tail.close()
+
+
+def content_of(message: Message) -> int:
+    """A hash of what a record says."""
+    return xxh3_64_intdigest(message.value() or b"", xxh3_64_intdigest(message.key() or b""))
 
 
 def contents(

@@ -30,7 +30,7 @@ from atp.brokers.process import Child
 from atp.topics import AVAILABILITY, DEAD_LETTERS
 from bench.load import load_reference
 from tests.faults import invariants
-from tests.faults.fold import Fold
+from tests.faults.fold import Fold, content_of
 from tests.faults.kills import every_step
 from tests.faults.load import Careless, Sent
 from tests.faults.watch import PATIENCE_S, Place, Watcher
@@ -59,6 +59,7 @@ class Publisher(threading.Thread):
         super().__init__(name="publisher")
         self._source = iter(source)
         self.acknowledged = acknowledged
+        self.unplaced: dict[Place, set[int]] = {}  # acknowledged without an offset: hashes of what was sent
         self.rate = 0.0
         self.sent = 0
         self.errors: list[str] = []
@@ -97,7 +98,11 @@ class Publisher(threading.Thread):
         if error is not None:
             self.errors.append(str(error))
             return
-        self.acknowledged.setdefault((message.topic(), message.partition()), set()).add(message.offset())
+        place = message.topic(), message.partition()
+        if message.offset() is None:  # a broker that had it already says so, and not where
+            self.unplaced.setdefault(place, set()).add(content_of(message))
+        else:
+            self.acknowledged.setdefault(place, set()).add(message.offset())
 
     def flush(self) -> None:
         """Return once everything is acknowledged."""

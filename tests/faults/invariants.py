@@ -173,6 +173,9 @@ def i2_every_input_once_or_in_the_dead_letters(found: Found) -> None:
     for place, acknowledged in ground.acknowledged.items():
         lost = acknowledged - fold.offsets.get(place, set())
         expect(not lost, "I2 inputs", f"{place}: acknowledged, not on the topic: {sorted(lost)[:9]}")
+    for place, unplaced in ground.publisher.unplaced.items():
+        lost = unplaced - fold.contents.get(place, set())
+        expect(not lost, "I2 inputs", f"{place}: {len(lost)} records acknowledged without an offset are not there")
     written = ground.watcher.letters
     letters = Counter((letter["topic"], letter["partition"], letter["offset"]) for _, letter in written)
     differ = list(((letters - fold.refused) + (fold.refused - letters)).items())
