@@ -26,6 +26,7 @@ Fault = Callable[[Ground], None]
 DISK_MB = 96  # a small disk: the write-ahead logs and tables of four empty stores, and room for a while
 OPERATOR_S = 90.0  # how long an operator waits for a group to be empty
 KILLS_AT_ONCE = 5  # between two checks
+STARTS = 3
 
 # -- kill -9 at every protocol step, during recovery, before the first commit
 
@@ -37,11 +38,22 @@ def killed_at(ground: Ground, kills: Iterable[Kill]) -> None:
     for order, wiped in kills:
         if wiped:
             shutil.rmtree(ground.data("worker-1"))
-        ground.start(FAULT_KILL=order)
-        code = ground.await_end("worker-1")
-        assert code == -9, f"{order}: ended with {code}\n{ground.logs()}"
+        _die_at(ground, order)
     ground.start()
     ground.await_served()
+
+
+def _die_at(ground: Ground, order: str) -> None:
+    """Run the worker until it kills itself; one that its group gave up on a busy machine is started again."""
+    for _ in range(STARTS):
+        ground.start(FAULT_KILL=order)
+        code = ground.await_end("worker-1")
+        if code == -9:
+            return
+        log = ground.logs(lines=400)
+        assert "EvictedError" in log, f"{order}: ended with {code}\n{log}"
+        ground.revived += 1
+    raise AssertionError(f"{order}: evicted {STARTS} times in a row\n{ground.logs()}")
 
 
 def killed_at_every_step(ground: Ground) -> None:
