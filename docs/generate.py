@@ -23,7 +23,7 @@ import typer
 from atp import cli, monitoring, topics
 from atp.commands import contracts
 from atp.domain.journal import MERGED_CHUNKS, TAIL_ENTRIES
-from atp.lane.marks import BUCKET_MARKS
+from atp.lane.marks import CHUNK_MARKS
 from atp.lane.spread import BUCKET_ROWS
 from atp.settings import Settings, is_secret
 from bench import bounds
@@ -41,7 +41,7 @@ CONTRACT = (
 # What keeps each table from growing for ever, or lets it grow.
 BOUNDS = {
     "sku_heads": "a row per SKU; in it the nodes and regions that its facts named",
-    "marks": "24 bytes a mark; a full bucket first drops what has expired (events, receipt and damage versions: "
+    "marks": "24 bytes a mark; making room drops what has expired (events, receipt and damage versions: "
     "`journal_hours`; line versions: `memory_days`; open lines and damage documents stay)",
     "receipt_lines": "a row per line, never dropped: its next version is understood only against the one before; "
     "of its versions those stay that can still be re-dated, and the latest two",
@@ -77,7 +77,7 @@ BOUNDS = {
 KINDS = {
     "table": "rows",
     "spread_table": f"hash buckets of {BUCKET_ROWS} rows",
-    "mark_table": f"hash buckets of {BUCKET_MARKS} marks",
+    "mark_table": f"a tail and sealed chunks of {CHUNK_MARKS} marks",
 }
 
 

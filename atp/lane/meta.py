@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-LAYOUT = 3
+LAYOUT = 4
 
 
 class Meta(msgspec.Struct, array_like=True):

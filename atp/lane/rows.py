@@ -19,7 +19,7 @@ MISSING = object()
 class Rows:
     """Decoded rows of one table in one task."""
 
-    __slots__ = ("_cold", "_decode", "_encode", "_limit", "_prefix", "dirty", "hot", "notes", "store")
+    __slots__ = ("_cold", "_decode", "_encode", "_limit", "_prefix", "dirty", "hot", "notes", "store", "weight")
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Rows:
         self.hot: dict[Key, Any] = {}
         self._cold: dict[Key, Any] = {}
         self.dirty: dict[Key, None] = {}
+        self.weight = 0  # what rows in `hot` hold beyond themselves, in rows
         self.notes: dict[str, int] = {}  # what the table was told for this commit only
 
     def load(self, key: Key) -> Any:
@@ -49,6 +50,14 @@ class Rows:
                 row = None if data is None else self._decode(data)
             self.hot[key] = row
         return row
+
+    def peek(self, key: Key) -> Any:
+        """The row or None, without keeping it: for what is asked for once."""
+        for rows in (self.hot, self._cold):
+            if key in rows:
+                return rows[key]
+        data = self.store.get(self._prefix + encode(key))
+        return None if data is None else self._decode(data)
 
     def put(self, key: Key, row: Any) -> None:
         """Set a row; None deletes it."""
@@ -66,9 +75,10 @@ class Rows:
         """The dirty rows are committed; make room if the cache is full."""
         self.dirty.clear()
         self.notes.clear()
-        if len(self.hot) > self._limit:
+        if len(self.hot) + self.weight > self._limit:
             self._cold = self.hot
             self.hot = {}
+            self.weight = 0
 
     def drop(self) -> None:
         """Forget everything that is not in the store."""
@@ -76,6 +86,7 @@ class Rows:
         self.notes.clear()
         self.hot = {}
         self._cold = {}
+        self.weight = 0
 
     def scan(self, prefix: Key) -> Iterator[tuple[bytes, Any]]:
         """Committed rows under a key prefix as (encoded key, fresh row)."""

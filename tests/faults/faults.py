@@ -50,8 +50,8 @@ def _die_at(ground: Ground, order: str) -> None:
         code = ground.await_end("worker-1")
         if code == -9:
             return
-        log = ground.logs(lines=400)
-        assert "EvictedError" in log, f"{order}: ended with {code}\n{log}"
+        errors = [line for line in ground.logs(lines=20_000).splitlines() if "Error" in line]
+        assert any("EvictedError" in line for line in errors), f"{order}: ended with {code}\n{errors}"
         ground.revived += 1
     raise AssertionError(f"{order}: evicted {STARTS} times in a row\n{ground.logs()}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +13,7 @@ from atp.domain.fold import World
 from atp.domain.record import comparable
 from atp.lane.keys import LANE_ID, LOCAL_KEY, META_KEY
 from atp.lane.keys import decode as decode_key
+from atp.lane.marks import marks_of
 from atp.lane.meta import Meta, decode_local, decode_meta
 from atp.lane.service import Lane
 from tables.intake import heads
@@ -158,13 +158,8 @@ def _reckoned(found: Found, skus: set[str], number: int, rebuilt: Rebuilt) -> di
 
 def _marks(rows: dict[bytes, bytes]) -> dict[tuple[str, int], tuple[int, int]]:
     """What has been seen, by SKU and mark."""
-    found = {}
-    codec, answer = marks_table.codec()[1], struct.Struct("<Qq")
-    for key, value in rows.items():
-        if key.startswith(marks_table.id):
-            sku = decode_key(key[2:])[0]
-            found.update({(sku, mark): answer.unpack(packed) for mark, packed in codec(value).marks.items()})
-    return found
+    decoded = marks_table.codec()[1]
+    return marks_of({decode_key(k[2:]): decoded(v) for k, v in rows.items() if k.startswith(marks_table.id)})
 
 
 def i2_every_input_once_or_in_the_dead_letters(found: Found) -> None:

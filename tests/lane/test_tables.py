@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from atp.lane.errors import NotInBatchError
 from atp.lane.keys import decode, encode, murmur2, partition_of
 from atp.lane.linear import bucket_of, split_source
-from atp.lane.marks import MarkTable
+from atp.lane.marks import MarkTable, marks_of
 from atp.lane.memory import MemoryStore
 from atp.lane.rows import Rows
 from atp.lane.spread import SpreadTable
@@ -158,36 +158,57 @@ def test_a_spread_table_is_a_dictionary_per_key(steps: list[tuple[str, int, int,
 @given(operations)
 @settings(deadline=None)
 def test_a_mark_table_is_a_dictionary_per_key(steps: list[tuple[str, int, int, int]]) -> None:
-    """Marks are found by their hash, whatever bytes lie around them."""
-    table = MarkTable("m", bucket_marks=3)
+    """Marks are found by their hash until they expire, whatever bytes lie around them; an older answer never is."""
+    table = MarkTable("m", chunk_marks=3, spare_chunks=1)
     desk = Desk(table)
     committed: dict[tuple[str, int], tuple[int, int]] = {}
     live = dict(committed)
-    for kind, sku, sub, value in steps:
+    for now, (kind, sku, sub, value) in enumerate(steps):
         # Few distinct bytes, so that a mark's bytes also occur inside and across other entries.
         key, mark = f"s{sku % 2}", struct.unpack("<Q", bytes([sub % 3, 0, 0, 0, sub % 2, 0, 0, sub]))[0]
         if kind == "put":
-            table.put(key, mark, value, value, drop_before_ms=-1)
-            live[key, mark] = (value, value)
+            until = now + 2 * value if value % 2 else 1_000
+            table.put(key, mark, value, until, drop_before_ms=now)
+            live[key, mark] = (value, until)
         elif kind == "commit":
             desk.commit()
             committed = dict(live)
         elif kind == "crash":
             desk.crash()
             live = dict(committed)
-        assert table.get(key, mark) == live.get((key, mark))
-    assert all(table.get(key, mark) == answer for (key, mark), answer in live.items())
+        answer = live.get((key, mark))
+        assert table.get(key, mark) in ((answer,) if answer is None or answer[1] >= now else (answer, None))
+    counting = {at: answer for at, answer in live.items() if answer[1] >= len(steps)}
+    assert {at: table.get(*at) for at in counting} == counting
+    desk.commit()
+    rows = {decode(key[2:]): table.codec()[1](data) for key, data in desk.disk.items()}
+    assert counting.items() <= marks_of(rows).items() <= live.items()
 
 
 def test_expired_marks_make_room() -> None:
-    """A full bucket loses its expired marks before it splits."""
-    table = MarkTable("m", bucket_marks=4)
+    """What has expired is let go, also out of chunks that were sealed long ago."""
+    table = MarkTable("m", chunk_marks=4, spare_chunks=1)
     desk = Desk(table)
     for mark in range(100):
-        table.put("s", mark, mark, mark, drop_before_ms=mark - 3)
-    assert desk.commit() == 1
-    assert table.get("s", 99) == (99, 99)
-    assert table.get("s", 0) is None
+        table.put("s", mark, mark, mark + 20, drop_before_ms=mark)
+        desk.commit()
+    assert len(desk.disk) < 15
+    assert [table.get("s", mark) for mark in (0, 85, 99)] == [None, (85, 105), (99, 119)]
+
+
+def test_a_commit_writes_one_row_for_the_marks_it_adds_to_a_key() -> None:
+    """However many the key has: the chunks that were sealed are written only once, and turned over one at a time."""
+    table = MarkTable("m", chunk_marks=64)
+    desk = Desk(table, cached_rows=100_000)
+    for mark in range(10_000):
+        table.put("s", mark, mark, 1 << 60, drop_before_ms=0)
+    desk.commit()
+    written = []
+    for mark in range(10_000, 10_640):
+        table.put("s", mark, mark, 1 << 60, drop_before_ms=0)
+        written.append(desk.commit())
+    assert sorted(written)[-11] == 1
+    assert max(written) == 4  # the tail, the sealed chunk, the oldest that goes, and the same at the end
 
 
 def test_forgotten_rows_go_when_their_bucket_is_written() -> None:

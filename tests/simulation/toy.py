@@ -69,7 +69,7 @@ class Toy:
         self.counts: Table[Count] = Table("counts", Count)
         self.published: Table[Published] = Table("published", Published)
         self.events: SpreadTable[Event] = SpreadTable("events", Event, 4)
-        self.marks = MarkTable("marks", 4)
+        self.marks = MarkTable("marks", 4, 1)
         self.tables: list[BaseTable] = [self.marks, self.events, self.counts, self.published]
         self.sweep_table = self.counts
         self.policies = views.add(CONTROL)
