@@ -383,7 +383,7 @@ def demo(
     speed: Annotated[float | None, typer.Option(help="Seconds of replay per second; default: full speed.")] = None,
     broker: Annotated[str | None, typer.Option(help="host:port of a broker with fresh topics; else our own.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="DAYS", help="Replay so many days only.")] = None,
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON; progress on standard error.")] = False,
 ) -> None:
     """Replay real retail sales through broker and worker, then check against an independent fold."""

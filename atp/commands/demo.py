@@ -47,7 +47,7 @@ class Options(msgspec.Struct, frozen=True):
     speed: float | None = None
     broker: str | None = None
     limit_days: int | None = None
-    workers: int = 1
+    workers: int = 2
     as_json: bool = False
 
     def check(self) -> None:
@@ -137,10 +137,18 @@ class Demo:
         return self._stack.enter_context(workers(self._options.workers, folder, environment))
 
     def _await_workers(self, group: Consumer, config: Settings, started: list[Worker]) -> None:
-        """A task that runs has written its own row, even with nothing to do."""
+        """A task that runs has written its own row, even with nothing to do; and nobody may still be joining.
+
+        On the embedded broker nothing fences the owner before: partitions must not change hands during the replay.
+        """
         places = [(topics.CHANGELOG.name, p) for p in range(config.partitions)]
         deadline = time.monotonic() + START_S
-        while any(end == 0 for _, end in clients.bounds(group, places).values()):
+
+        def all_run() -> bool:
+            written = all(end for _, end in clients.bounds(group, places).values())
+            return written and all(worker.serves(clients.SKU_GROUP) for worker in started)
+
+        while not all_run():
             for worker in started:
                 worker.check()
             if time.monotonic() > deadline:

@@ -64,6 +64,11 @@ class Worker:
         used = psutil.Process(self.child.pid).cpu_times()
         return float(used.user + used.system)
 
+    def serves(self, lane: str) -> bool:
+        """Whether it has a partition of a lane: the store of one is open."""
+        opened = [Path(file.path) for file in psutil.Process(self.child.pid).open_files()]
+        return any(path.name == "LOCK" and path.parent.parent.name == lane for path in opened)
+
     def last_words(self) -> str:
         """The last line that it wrote."""
         lines = [line for line in self.child.log_tail(30).splitlines() if line.strip(" \x1b[?25lh")]

@@ -59,7 +59,7 @@ def murmur2(data: bytes) -> int:
     return h ^ h >> 15
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=65_536)
 def partition_of(key: str, partitions: int) -> int:
     """Partition number Kafka's default partitioner gives a key."""
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
