@@ -51,8 +51,8 @@ broker: setup ## tests on the embedded broker and on real Apache Kafka
 
 test: check compiled ## everything that must pass, the fast part first
 	$(MAKE) quick simulation mutations
-	$(BIN)/pytest -q -n $(BROKER_WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/browser
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile tests/faults tests/unit tests/lane -m "kafka or slow"
+	$(BIN)/pytest -q --durations 12 -n $(BROKER_WORKERS) tests/broker tests/stream tests/runbooks tests/client tests/facade tests/browser
+	$(BIN)/pytest -q --durations 8 -n $(WORKERS) --dist loadfile tests/faults tests/unit tests/lane -m "kafka or slow"
 
 bench: compiled ## our worker beside Kafka Streams and stock Faust on real Kafka, one run, same bytes
 	$(BIN)/python -m bench.run

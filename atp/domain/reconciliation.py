@@ -17,7 +17,7 @@ from atp.domain.snapshots import STOCK, SnapshotClosed, SnapshotRow, units_of
 from atp.domain.times import to_ms
 from atp.domain.truth import Drift, SkuTruth, Truth, drifts_of, keys_of, name_of, nothing, truth_of
 
-LOOKED_AT = 8  # keys that are looked up in a search while one is compared
+LOOKED_AT = 2  # keys that are looked up in a search while one is compared: their rows are rarely in memory
 MOST_OPEN = 4  # snapshots of one source that may wait; a source without heartbeats must not fill the tables
 
 

@@ -103,11 +103,12 @@ class MarkTable(BaseTable):
         return sealed
 
     def _make_room(self, rows: Rows, key: str, tail: Chunk, before_ms: int) -> None:
-        kept = {mark: answer for mark, answer in tail.marks.items() if _unpack(answer)[1] >= before_ms}
+        sealed = tail.sealed if tail.sealed is not None else self._read(rows, key, tail)
+        # What has expired still covers an older answer that lies in a chunk.
+        kept = {m: answer for m, answer in tail.marks.items() if _unpack(answer)[1] >= before_ms or m in sealed}
         if len(kept) <= self._full // 2:
             tail.marks = kept
             return
-        sealed = tail.sealed if tail.sealed is not None else self._read(rows, key, tail)
         sealed.update(kept)
         tail.marks = {}
         self._append(rows, key, tail, kept)

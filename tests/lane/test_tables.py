@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from typing import Any
 
@@ -155,30 +156,31 @@ def test_a_spread_table_is_a_dictionary_per_key(steps: list[tuple[str, int, int,
         assert {s: row.value for s, row in table.items(key)} == {s: v for (k, s), v in live.items() if k == key}
 
 
-@given(operations)
-@settings(deadline=None)
-def test_a_mark_table_is_a_dictionary_per_key(steps: list[tuple[str, int, int, int]]) -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mark_table_is_a_dictionary_per_key(seed: int) -> None:
     """Marks are found by their hash until they expire, whatever bytes lie around them; an older answer never is."""
-    table = MarkTable("m", chunk_marks=3, spare_chunks=1)
+    draw, table = random.Random(seed), MarkTable("m", chunk_marks=3, spare_chunks=1)
     desk = Desk(table)
     committed: dict[tuple[str, int], tuple[int, int]] = {}
     live = dict(committed)
-    for now, (kind, sku, sub, value) in enumerate(steps):
+    for now in range(600):
         # Few distinct bytes, so that a mark's bytes also occur inside and across other entries.
-        key, mark = f"s{sku % 2}", struct.unpack("<Q", bytes([sub % 3, 0, 0, 0, sub % 2, 0, 0, sub]))[0]
-        if kind == "put":
-            until = now + 2 * value if value % 2 else 1_000
-            table.put(key, mark, value, until, drop_before_ms=now)
-            live[key, mark] = (value, until)
-        elif kind == "commit":
+        key, number = f"s{draw.randrange(2)}", draw.randrange(12)
+        mark = struct.unpack("<Q", bytes([number % 3, 0, 0, 0, number % 2, 0, 0, number]))[0]
+        step = draw.random()
+        if step < 0.6:
+            until = now + 40 if draw.random() < 0.5 else 1_000
+            table.put(key, mark, now, until, drop_before_ms=now)
+            live[key, mark] = (now, until)
+        elif step < 0.9:
             desk.commit()
             committed = dict(live)
-        elif kind == "crash":
+        else:
             desk.crash()
             live = dict(committed)
         answer = live.get((key, mark))
         assert table.get(key, mark) in ((answer,) if answer is None or answer[1] >= now else (answer, None))
-    counting = {at: answer for at, answer in live.items() if answer[1] >= len(steps)}
+    counting = {at: answer for at, answer in live.items() if answer[1] >= 600}
     assert {at: table.get(*at) for at in counting} == counting
     desk.commit()
     rows = {decode(key[2:]): table.codec()[1](data) for key, data in desk.disk.items()}

@@ -13,6 +13,7 @@ PACK, VIEWS, WAKES, MEMORY = "atp/lane/pack.py", "atp/lane/views.py", "atp/lane/
 WRITER, READER, LOG = "atp/lane/kafka_writer.py", "atp/lane/kafka_reader.py", "atp/lane/kafka_log.py"
 SEEDS = "seeds"
 CLIENTS, PROTOCOL = "tests/lane/test_kafka_clients.py", "tests/lane/test_task_protocol.py"
+MARKS, TABLES = "atp/lane/marks.py", "tests/lane/test_tables.py"
 FLOW, TIME = "tests/lane/test_flow.py", "tests/lane/test_time_and_views.py"
 
 
@@ -202,6 +203,21 @@ MUTATIONS = [
         "            for row in task_rows.written():\n                rows.append(row)\n",
         '            for row in task_rows.written():\n                if table.name != "marks":\n'
         "                    rows.append(row)\n",
+    ),
+    # -- marks
+    one(
+        "sealed marks are not looked for after a restart",
+        MARKS,
+        "{} if first == next_ else None",
+        "{}",
+        TABLES,
+    ),
+    one(
+        "an answer that was given anew comes back when its chunk is turned over",
+        MARKS,
+        "            if sealed.get(mark) != answer:\n                continue  # answered anew since\n",
+        "",
+        TABLES,
     ),
     # -- time, wake-ups, views
     one(
