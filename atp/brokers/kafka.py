@@ -70,13 +70,13 @@ def default_properties(nodes: int) -> dict[str, str]:
 
 
 def java_command(jars: Path, main: str, heap_mb: int, *arguments: str) -> list[str]:
-    """A Java command line with a small heap and a quick start."""
+    """A Java command line with a quick start; one with a large heap is meant to run long, and compiles more."""
     flags = [
         f"-Xmx{heap_mb}m",
         "-XX:+UseSerialGC",
         f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}",
     ]
-    if heap_mb <= MULTI_HEAP_MB:
+    if heap_mb <= SINGLE_HEAP_MB:
         flags.append("-XX:TieredStopAtLevel=1")
     return ["java", *flags, "-cp", f"{jars}/*", main, *arguments]
 
