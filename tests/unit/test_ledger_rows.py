@@ -44,7 +44,9 @@ class Kept:
         head = self.product.state.heads.get((SKU,))
         if head is not None:
             horizons = self.product.world.policies.horizons()
-            settle(SKU, self.rows, self.rules(head.stream_ms), settled_until_ms(head.stream_ms, horizons))
+            rules = self.rules(head.stream_ms)
+            found = ledger_of(SKU, self.rows, self.product.state.reservations.lines, rules)
+            settle(found, self.rows, rules, settled_until_ms(head.stream_ms, horizons))
 
     def rules(self, until_ms: int) -> Any:
         """The rules of the product's world."""
