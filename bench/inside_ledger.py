@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import cProfile
 import gc
-import hashlib
 import os
 import tempfile
 import time
@@ -20,6 +19,8 @@ from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+import xxhash
 
 os.environ.setdefault("ATP_CACHED_ROWS", "200")  # of a million SKUs hardly one is at hand when its date closes
 
@@ -79,7 +80,7 @@ class Rows:
     """Published rows: how many, and their digest."""
 
     def __init__(self, inside: Inside) -> None:
-        self.count, self._digest, self._build = 0, hashlib.sha256(), inside.build
+        self.count, self._sum, self._build = 0, 0, inside.build
         inside.build = self.build  # type: ignore[method-assign]
 
     def build(self, batch: Any) -> None:
@@ -87,12 +88,12 @@ class Rows:
         if batch.topic == LEDGER.name:
             self.count += len(batch.records)
             for out in batch.records:
-                self._digest.update(out.key + b"\0" + out.value)
+                self._sum += xxhash.xxh3_64_intdigest(out.key + out.value)
         self._build(batch)
 
     def digest(self) -> str:
-        """Of all rows in the order in which they were published."""
-        return self._digest.hexdigest()[:16]
+        """Of all rows, in whatever order they were published."""
+        return f"{self._sum % 2**64:016x}"
 
 
 async def close(inside: Inside, now_ms: int) -> None:
