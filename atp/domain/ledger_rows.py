@@ -7,6 +7,7 @@ from typing import Any
 
 from atp.domain.daily_ledger import Facts, LedgerRow, Rules, SkuLedger, reckon
 from atp.domain.ledger_account import LedgerRows, opening_of, postings_of
+from atp.domain.ledger_book import Posting
 from atp.domain.ledger_close import Status
 from atp.domain.ledger_days import FIGURES
 from atp.domain.ledger_demand import demand_of
@@ -14,10 +15,20 @@ from atp.domain.reservations import Line
 from atp.domain.rows import SpreadRows
 
 
-def ledger_of(sku: str, rows: LedgerRows, lines: SpreadRows[Line], rules: Rules) -> SkuLedger:
-    """The ledger of a SKU by what a worker keeps of it."""
+def ledger_of(
+    sku: str, rows: LedgerRows, lines: SpreadRows[Line], rules: Rules, region: str | None = None
+) -> SkuLedger:
+    """The ledger of a SKU by what a worker keeps of it; of a region alone, it says nothing of the others."""
     demand = {key: demand_of(line) for key, line in lines.items(sku) if line.versions}
-    return reckon(Facts(sku, postings_of(sku, rows), demand), rules, opening_of(sku, rows, rules.horizons))
+    postings = postings_of(sku, rows)
+    if region is not None:
+        postings = [posting for posting in postings if _concerns(posting, region, rules)]
+    return reckon(Facts(sku, postings, demand), rules, opening_of(sku, rows, rules.horizons))
+
+
+def _concerns(posting: Posting, region: str, rules: Rules) -> bool:
+    """Whether a fact may change stock of a region: a document may move from one to another."""
+    return posting.document is not None or rules.region_of(posting.node) == region
 
 
 def row_of(ledger: SkuLedger, region: str, ordinal: int, revision: int, status: Status) -> Any:

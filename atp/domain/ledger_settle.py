@@ -14,8 +14,18 @@ from operator import attrgetter
 
 from atp.domain.daily_ledger import Rules, SkuLedger, parted
 from atp.domain.intake import FUTURE_TOLERANCE_MS, Horizons
-from atp.domain.ledger_account import FINANCE, OPERATIONS, Account, LedgerRows, Opening, let_go, oldest, opening_of
-from atp.domain.ledger_book import ARRIVAL
+from atp.domain.ledger_account import (
+    FINANCE,
+    OPERATIONS,
+    Account,
+    LedgerRows,
+    Opening,
+    let_go,
+    oldest,
+    opening_of,
+    postings_of,
+)
+from atp.domain.ledger_book import ARRIVAL, Posting
 from atp.domain.ledger_days import Days, Entry
 from atp.domain.times import DAY_MS, Day
 
@@ -30,11 +40,16 @@ def settled_until_ms(stream_ms: int, horizons: Horizons) -> int:
 
 def is_due(sku: str, rows: LedgerRows, until_ms: int) -> bool:
     """Whether to settle up to an instant lets a chunk go, or was not done for long: else it only costs."""
-    account = rows.accounts.get((sku,)) or Account()
-    if until_ms - account.settled_ms >= SETTLED_WITHIN_MS:
-        return True
     found = oldest(sku, rows)
-    return bool(found) and all(posting.time_ms < until_ms > posting.recorded_ms for posting in found)
+    if found and all(posting.time_ms < until_ms > posting.recorded_ms for posting in found):
+        return True
+    from_ms = (rows.accounts.get((sku,)) or Account()).settled_ms
+    return until_ms - from_ms >= SETTLED_WITHIN_MS and bool(_past(postings_of(sku, rows), from_ms, until_ms))
+
+
+def _past(postings: Iterable[Posting], from_ms: int, until_ms: int) -> list[Posting]:
+    """Postings that are settled when what is settled goes on from one instant to another."""
+    return [p for p in postings if from_ms <= p.time_ms < until_ms or from_ms <= p.recorded_ms < until_ms]
 
 
 def settle(ledger: SkuLedger, rows: LedgerRows, rules: Rules, until_ms: int) -> None:
@@ -45,7 +60,7 @@ def settle(ledger: SkuLedger, rows: LedgerRows, rules: Rules, until_ms: int) -> 
     sku = ledger.sku
     opening, postings = opening_of(sku, rows, rules.horizons), ledger.timely + ledger.late
     from_ms = opening.account.settled_ms
-    past = [p for p in postings if from_ms <= p.time_ms < until_ms or from_ms <= p.recorded_ms < until_ms]
+    past = _past(postings, from_ms, until_ms)
     if not past or any(rules.region_of(posting.node) is None for posting in past):
         return
     account = opening.account

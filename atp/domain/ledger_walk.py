@@ -93,14 +93,14 @@ class Ledger(NamedTuple):
         """Put the walks back."""
         self.walks[(BOOK,)] = book
 
-    def of(self, sku: str, rules: Rules) -> SkuLedger:
-        """The ledger of a SKU by what is known now."""
-        return ledger_of(sku, self.rows, self.state.reservations.lines, rules)
+    def of(self, sku: str, rules: Rules, region: str | None = None) -> SkuLedger:
+        """The ledger of a SKU, or of one region of it, by what is known now."""
+        return ledger_of(sku, self.rows, self.state.reservations.lines, rules, region)
 
     def row(self, sku: str, key: str, revision: int, status: Status, rules: Rules) -> Any:
         """The row of a SKU on a date, by what is known now; None if it has none."""
         day, _, region = key.partition("|")
-        return row_of(self.of(sku, rules), region, date.fromisoformat(day).toordinal(), revision, status)
+        return row_of(self.of(sku, rules, region), region, date.fromisoformat(day).toordinal(), revision, status)
 
 
 def key_of(asked: LedgerDay) -> str:
@@ -216,9 +216,11 @@ def _all_came(day: LedgerDay, ledger: Ledger, passed: Callable[[str, str], int],
 def _walk(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
     key, rules = key_of(day), rules_of(ledger.world, ledger.horizons, walk.end_ms)
     ordinal = day.business_date.toordinal()
+    # every region walks all SKUs: of none must it reckon the others
+    alone = day.region if ledger.world.nodes.regions != [day.region] else None
     skus = page(walk.cursor, limit)
     for sku in skus:
-        found = ledger.of(sku, rules)
+        found = ledger.of(sku, rules, alone)
         row = row_of(found, day.region, ordinal, day.revision, day.status)
         if row is not None:
             portion.rows.append(row)
@@ -226,7 +228,7 @@ def _walk(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, po
         head = ledger.state.heads.get((sku,))
         until_ms = settled_until_ms(head.stream_ms, ledger.horizons) if head is not None else -FOREVER_MS
         if is_due(sku, ledger.rows, until_ms):
-            settle(found, ledger.rows, rules, until_ms)
+            settle(ledger.of(sku, rules) if alone else found, ledger.rows, rules, until_ms)
         walk.cursor = sku
         if walk.late and (known := ledger.late.get((sku,))) is not None and known.rows.pop(key, None) is not None:
             _settled(sku, known, walk, ledger)

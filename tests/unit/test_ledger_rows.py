@@ -54,7 +54,8 @@ class Kept:
 
     def row(self, day: str, region: str, close_ms: int) -> Row | None:
         """A row as the rows of the worker give it."""
-        found = ledger_of(SKU, self.rows, self.product.state.reservations.lines, self.rules(close_ms))
+        lines = self.product.state.reservations.lines
+        found = ledger_of(SKU, self.rows, lines, self.rules(close_ms), region)
         row = row_of(found, region, date.fromisoformat(day).toordinal(), 1, Status.FINAL)
         if row is None:
             return None
