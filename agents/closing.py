@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from atp.app import app, region_control, region_lane
-from atp.domain.closing import RegionDays, Stand, control_totals, decide, hear
+from atp.domain.closing import RegionDays, Stand, control_totals, decide, hear, may_act
 from atp.domain.ledger_rules import policy_of
 from atp.topics import LEDGER_DAYS
 from tables.arrivals import arrivals
@@ -35,9 +35,12 @@ async def closing(batches: Any) -> None:
 def close(batch: Any, region: str) -> None:
     """Close what was answered, ask for what is due, and publish both."""
     world, state = region_control.world, days.get((region,)) or RegionDays()
+    policy = policy_of(world, region)
+    if not may_act(state, region, world.watermarks, policy, batch.partitions, batch.now_ms):
+        return
     came = {(key[0], key[1]): row for key, row in arrivals.scan((region,))}
     totals = control_totals(region, world.watermarks, came)
-    found = list(decide(state, region, totals, policy_of(world, region), batch.partitions, batch.now_ms))
+    found = list(decide(state, region, totals, policy, batch.partitions, batch.now_ms))
     if found:
         days[region,] = state
     for day in found:

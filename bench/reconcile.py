@@ -81,11 +81,13 @@ class Shop:
         where = {"sku": self.skus[at], "region": region, "node": node}
         return {**head, **where, "occurred_at": now, "recorded_at": now, **body}
 
-    def count_everything(self) -> None:
-        """The opening count of every key."""
+    def count_everything(self, instant: str | None = None) -> None:
+        """The opening count of every key, now or as of an instant."""
+        dated = {} if instant is None else {"occurred_at": instant, "recorded_at": instant}
         for at, sku in enumerate(self.skus):
             for place in range(len(self.places)):
-                value = self.fact(at, "stock.counted", place, as_of=now_text(), quantities={"sellable": UNITS})
+                body = {"as_of": instant or now_text(), "quantities": {"sellable": UNITS}}
+                value = self.fact(at, "stock.counted", place, **dated, **body)
                 self.send(STOCK_TOPIC, sku, value, self.partitions[at])
             if at % 1000 == 0:
                 self.producer.poll(0)

@@ -34,15 +34,22 @@ class Given(msgspec.Struct, frozen=True):
     nodes: Path | None = None
     bootstrap: bool = False
 
-    def origin(self, store: Store) -> Origin:
-        """What facts are read from; with a broker, everything is read now."""
+    def origin(self, store: Store | None) -> Origin:
+        """What facts are read from; with a broker, everything is read now. `store`: has the archive, if any."""
         if self.facts is not None:
             return FileOrigin(self.facts, self.policy, self.nodes)
-        if not self.bootstrap and "ATP_BOOTSTRAP" not in os.environ:
-            raise WrongUseError("--facts or --bootstrap is needed: a FACTS.jsonl, or a broker that has the facts")
+        require_broker(
+            self.bootstrap, "--facts or --bootstrap is needed: a FACTS.jsonl, or a broker that has the facts"
+        )
         found = LogOrigin(checked_settings().admin(), Archive(store))
         found.read()
         return found
+
+
+def require_broker(named: bool, otherwise: str) -> None:
+    """Wrong use unless a broker was named, as an option or in the environment: the default is nobody's ledger."""
+    if not named and "ATP_BOOTSTRAP" not in os.environ:
+        raise WrongUseError(otherwise)
 
 
 class CloseOptions(msgspec.Struct):

@@ -21,7 +21,7 @@ import msgspec
 from atp.domain.balances import SourceArrivals
 from atp.domain.facts import Identity
 from atp.domain.freshness import WatermarkBook
-from atp.domain.ledger_close import Completeness, ControlTotals, Judgement, Shortfall, Status, judge
+from atp.domain.ledger_close import Completeness, ControlTotals, Judgement, Shortfall, Status, final_ms, judge
 from atp.domain.partials import LedgerChanged, LedgerTotalled
 from atp.domain.policy import RecordPolicy
 from atp.domain.times import Day, Stamp, rfc3339
@@ -118,6 +118,29 @@ def control_totals(
             for topic in topics:
                 found.came.setdefault((source, place), {})[topic, hour_ms] = list(row.arrivals.came(topic, hour_ms))
     return found
+
+
+def may_act(
+    state: RegionDays, region: str, watermarks: WatermarkBook, policy: RecordPolicy, partitions: int, now_ms: int
+) -> bool:
+    """Whether `decide` may have something to say; else, which is nearly always, control totals need no adding up."""
+    if not state.days:
+        return True
+    under_way = [day for day in state.days.values() if day.stand is not Stand.CLOSED]
+    if under_way:
+        return any(day.stand is Stand.CLOSING and len(day.answers) == partitions for day in under_way)
+    if any(_may_be_revised(ordinal, day, policy, now_ms) for ordinal, day in state.days.items()):
+        return True
+    end_ms = Day(state.following, policy.calendar.zone).end_ms
+    sources = {*policy.required_sources, *(source for source, place in watermarks if place == region)}
+    passed = all(watermarks.get((source, region), 0) >= end_ms for source in sources)
+    return passed and now_ms >= end_ms + policy.ledger_grace_ms
+
+
+def _may_be_revised(ordinal: int, day: DayBook, policy: RecordPolicy, now_ms: int) -> bool:
+    if day.changed and now_ms >= day.closed_ms + policy.ledger_grace_ms:
+        return True
+    return day.status is Status.PROVISIONAL and now_ms >= final_ms(Day(ordinal, policy.calendar.zone), policy)
 
 
 def decide(

@@ -16,7 +16,7 @@ import msgspec
 from atp.domain.facts import Identity, Sku
 from atp.domain.intake import Horizons
 from atp.domain.ledger_account import FINANCE, OPERATIONS, Opening
-from atp.domain.ledger_book import CLASSES, Book, Posting
+from atp.domain.ledger_book import CLASSES, ORDER, Book, Posting
 from atp.domain.ledger_close import Status
 from atp.domain.ledger_days import PLACES, Days, Entry, Settled
 from atp.domain.ledger_demand import DemandVersion, demand_changes
@@ -41,7 +41,6 @@ LedgerRow = msgspec.defstruct(
         ("operational_closing_sellable", int),
         ("difference_explained", int),
     ],
-    kw_only=True,
 )
 
 
@@ -52,6 +51,7 @@ class SkuLedger(msgspec.Struct):
     entries: list[Entry]
     lines: list[Line]  # what explains the differences
     settled: list[Settled]
+    timely: list[Posting]  # facts that are booked, in the order of their times
     late: list[Posting]  # facts that came after the correction window of their date
 
 
@@ -98,24 +98,21 @@ def reckon(facts: Facts, rules: Rules, opening: Opening | None = None) -> SkuLed
         entry = days.entry(region, ordinal)
         entry.reserved += reserved
         entry.promised += promised
-    days.touch(timely, late)
-    return SkuLedger(facts.sku, days.ordered(), lines, list(days.settled.values()), late)
+    # one that was booked on the date it was recorded on has its row
+    days.touch((p for p in timely if p.time_ms < settled_ms or p.document or p.recorded_ms < p.time_ms), late)
+    return SkuLedger(facts.sku, days.ordered(), lines, list(days.settled.values()), timely, late)
 
 
 def parted(postings: Iterable[Posting], rules: Rules) -> tuple[list[Posting], list[Posting]]:
     """Facts in order of their times; those that came too late for their date stand apart."""
     timely, late = [], []
-    for posting in sorted(postings, key=_order):
+    for posting in sorted(postings, key=ORDER):
         region = rules.region_of(posting.node)
         if region is not None and rules.is_late(region, posting.time_ms, posting.recorded_ms):
             late.append(posting)
         else:
             timely.append(posting)
     return timely, late
-
-
-def _order(posting: Posting) -> tuple[int, int, str]:
-    return posting.order
 
 
 def _book(timely: Iterable[Posting], book: Book, days: Days, marks: Sequence[Checkpoint]) -> None:
@@ -125,7 +122,6 @@ def _book(timely: Iterable[Posting], book: Book, days: Days, marks: Sequence[Che
         while at < len(marks) and marks[at].end_ms <= posting.time_ms:
             marks[at].financial(book)
             at += 1
-        for change in book.post(posting):
-            days.book(posting, change, book)
+        days.take(posting, book)
     for mark in marks[at:]:
         mark.financial(book)

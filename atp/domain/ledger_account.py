@@ -100,6 +100,12 @@ def _sealed(sku: str, number: int, rows: LedgerRows) -> list[Posting]:
     return chunk.postings
 
 
+def oldest(sku: str, rows: LedgerRows) -> list[Posting]:
+    """The postings of the oldest chunk; none where nothing is sealed."""
+    tail = rows.tails.get((sku,)) or Tail()
+    return _sealed(sku, tail.first, rows) if tail.first < tail.following else []
+
+
 def let_go(sku: str, rows: LedgerRows, open_still: Callable[[Posting], bool]) -> list[Posting]:
     """Drop the oldest chunks as far as they have no posting that is still open; what they had."""
     tail = rows.tails.get((sku,)) or Tail()

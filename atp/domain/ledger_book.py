@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,9 +25,9 @@ from atp.domain.facts import (
     StockShipped,
 )
 from atp.domain.intake import Admitted, Horizons, line_key
-from atp.domain.journal import Entry, Journal
+from atp.domain.journal import TAIL_ENTRIES, Entry, Journal
 from atp.domain.rows import MemoryRows, Rows
-from atp.domain.stock import STATES, NodeStock, StockCount, StockEffect, StockRows
+from atp.domain.stock import SELLABLE, STATES, NodeStock, StockCount, StockEffect, StockRows
 from atp.domain.times import FOREVER_MS
 
 (
@@ -82,16 +83,6 @@ class Posting(msgspec.Struct, array_like=True, gc=False):
     counted: dict[int, int] | None = None
     document: DocumentVersion | None = None
 
-    @property
-    def order(self) -> tuple[int, int, str]:
-        """Its place among the facts."""
-        return (self.time_ms, self.recorded_ms, self.event_id)
-
-    @property
-    def arrival(self) -> tuple[int, int, str]:
-        """Its place in the order in which facts were recorded."""
-        return (self.recorded_ms, self.time_ms, self.event_id)
-
 
 def posting_of(admitted: Admitted) -> Posting:
     """The posting of an admitted fact that may change stock."""
@@ -114,6 +105,10 @@ def posting_of(admitted: Admitted) -> Posting:
             found.counted = act.counted
             found.movement = RECONCILIATION_CORRECTIONS if fact.source == CORRECTION_SOURCE else COUNT_CORRECTIONS
     return found
+
+
+ORDER = attrgetter("time_ms", "recorded_ms", "event_id")  # the place of a posting among the facts
+ARRIVAL = attrgetter("recorded_ms", "time_ms", "event_id")  # and in the order in which facts were recorded
 
 
 class Change(msgspec.Struct, gc=False):
@@ -168,7 +163,7 @@ class Book:
     def resumed(cls, sku: str, horizons: Horizons, state: BookState, documents: Rows[History]) -> Book:
         """The book that was kept as this state; its own copy of it, but the very documents."""
         found = cls(sku, horizons)
-        found.nodes.update({(sku, node): row for node, row in deepcopy(state.nodes).items()})
+        found.nodes.update({(sku, node): _copy(row) for node, row in state.nodes.items()})
         found._documents = documents
         found.corrected_by = {
             (node, at): movement for node, states in state.corrected_by.items() for at, movement in states.items()
@@ -224,11 +219,40 @@ class Book:
         else:
             yield self._apply(posting.node, [self._act(posting)], posting)
 
+    def take(self, posting: Posting) -> None:
+        """Book a fact, whatever it does."""
+        if self.plain(posting) is None:
+            for _ in self.post(posting):
+                pass
+
+    def plain(self, posting: Posting) -> tuple[int, int] | None:
+        """Book an effect of which no count has anything to say, as most are; (sellable, on hand) that it changed.
+
+        None: it is another fact, or the journal of its node is full with it; nothing was booked.
+        """
+        if posting.counted is not None or posting.document is not None:
+            return None
+        key = (self.sku, posting.node)
+        row = self.nodes.get(key)
+        if row is None or posting.time_ms <= row.clear_ms or len(row.tail) >= TAIL_ENTRIES - 1:
+            return None
+        legs, sellable, on_hand = posting.legs, 0, 0
+        for at in range(0, len(legs), 2):
+            state, units = legs[at], legs[at + 1]
+            row.on_hand[state] += units
+            on_hand += units
+            if state == SELLABLE:
+                sellable += units
+        if legs:
+            row.tail.append((posting.time_ms, 0, legs))
+        self.nodes[key] = row
+        return sellable, on_hand
+
     def _act(self, posting: Posting) -> StockEffect | StockCount:
         """What a posting does; played in order of time, the journal is pruned by it."""
         node, at_ms = posting.node, posting.time_ms
         if posting.counted is not None:
-            return StockCount(self.sku, node, posting.order, posting.counted, at_ms)
+            return StockCount(self.sku, node, ORDER(posting), posting.counted, at_ms)
         return StockEffect(self.sku, node, at_ms, posting.legs, at_ms)
 
     def _shares(self, version: DocumentVersion) -> list[StockEffect]:
@@ -272,7 +296,15 @@ class Book:
     def sellable(self, nodes: set[str]) -> int:
         """Sellable units at some nodes."""
         rows = (self.nodes.get((self.sku, node)) for node in nodes)
-        return sum(row.on_hand[stock.SELLABLE] for row in rows if row is not None)
+        return sum(row.on_hand[SELLABLE] for row in rows if row is not None)
+
+
+def _copy(row: NodeStock) -> NodeStock:
+    """A node's row to go on from: whatever is changed in place is its own."""
+    counts = [msgspec.structs.replace(count) for count in row.counts]
+    return msgspec.structs.replace(
+        row, on_hand=list(row.on_hand), baselines=list(row.baselines), counts=counts, tail=list(row.tail)
+    )
 
 
 def _say(said: list[int], act: StockEffect | StockCount, withdrawn: tuple[int, ...]) -> None:

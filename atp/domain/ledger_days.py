@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PLACES = ("sellable", "on_hand")
 FIGURES = 2 * len(CLASSES)  # sellable and on hand of every class, in the order of CLASSES
+RECEIVED, RETURNED = 2 * RECEIPTS + 1, 2 * RETURNS + 1  # on hand
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -59,39 +60,59 @@ class Days:
 
     def __init__(self, rules: Rules, settled: Iterable[Entry] = ()) -> None:
         self._rules = rules
-        self._found: dict[tuple[str, int], Entry] = {}
-        for entry in settled:  # each a copy: what is settled stays as it is
-            movements = list(entry.movements)
-            self._found[entry.region, entry.ordinal] = msgspec.structs.replace(entry, movements=movements)
+        self._found: dict[tuple[str, int], Entry] = {(entry.region, entry.ordinal): entry for entry in settled}
+        self._settled = set(self._found)  # stay as they are: one that is to be changed is copied before
         self._supplier = ""  # of the latest receipt
         self.settled: dict[tuple[str, int, str], Settled] = {}
 
     def entry(self, region: str, ordinal: int) -> Entry:
         """The entry of a date."""
-        found = self._found.get((region, ordinal))
+        key = (region, ordinal)
+        found = self._found.get(key)
         if found is None:
-            found = self._found[region, ordinal] = Entry(region, ordinal, [0] * FIGURES)
+            found = self._found[key] = Entry(region, ordinal, [0] * FIGURES)
+        elif key in self._settled:
+            self._settled.remove(key)
+            found = self._found[key] = msgspec.structs.replace(found, movements=list(found.movements))
         return found
 
-    def book(self, posting: Posting, change: Change, book: Book) -> None:
+    def take(self, posting: Posting, book: Book) -> None:
+        """Book a fact in the book, and what it did on its date."""
+        plain = book.plain(posting)
+        if plain is None:
+            for change in book.post(posting):
+                self._book(posting, change, book)
+        else:
+            self._add(posting, *plain)
+
+    def _add(self, posting: Posting, sellable: int, on_hand: int) -> None:
+        region, movement = self._rules.region_of(posting.node), posting.movement
+        if region is None:
+            return
+        ordinal = self._rules.calendar_of(region).day(posting.time_ms).ordinal
+        movements = self.entry(region, ordinal).movements
+        movements[2 * movement] += sellable
+        movements[2 * movement + 1] += on_hand
+        if movement == RETURNS:
+            self._settle(region, ordinal, posting, 0, on_hand)
+
+    def _book(self, posting: Posting, change: Change, book: Book) -> None:
         """Book what a fact did at a node on its date."""
         region = self._rules.region_of(change.node)
         if region is None:
             return
         ordinal = self._rules.calendar_of(region).day(posting.time_ms).ordinal
-        entry, movements = self.entry(region, ordinal), [0] * FIGURES
+        movements = self.entry(region, ordinal).movements
+        received, returned = movements[RECEIVED], movements[RETURNED]
         _say(movements, posting.movement, change.said)
         for state, units in enumerate(change.corrected):
             if units:
                 at = 2 * book.corrected_by.get((change.node, state), COUNT_CORRECTIONS)
                 movements[at + 1] += units
                 movements[at] += units if state == SELLABLE else 0
-        for at, units in enumerate(movements):
-            entry.movements[at] += units
-        self._settle(region, ordinal, posting, movements)
+        self._settle(region, ordinal, posting, movements[RECEIVED] - received, movements[RETURNED] - returned)
 
-    def _settle(self, region: str, ordinal: int, posting: Posting, movements: list[int]) -> None:
-        received, returned = movements[2 * RECEIPTS + 1], movements[2 * RETURNS + 1]
+    def _settle(self, region: str, ordinal: int, posting: Posting, received: int, returned: int) -> None:
         document = posting.document
         if document is not None and document.supplier:
             self._supplier = document.supplier
@@ -112,19 +133,28 @@ class Days:
     def _touch(self, node: str, at_ms: int) -> None:
         region = self._rules.region_of(node)
         if region is not None:
-            self.entry(region, self._rules.calendar_of(region).day(at_ms).ordinal)
+            ordinal = self._rules.calendar_of(region).day(at_ms).ordinal
+            if (region, ordinal) not in self._found:
+                self.entry(region, ordinal)
 
     def ordered(self) -> list[Entry]:
         """All entries by region and date; one on which no stock was booked closes as the one before it."""
-        found = [self._found[key] for key in sorted(self._found)]
-        region, sellable, on_hand = "", 0, 0
-        for entry in found:
+        keys = sorted(self._found)
+        region, sellable, on_hand, untouched = "", 0, 0, True
+        for key in keys:
+            entry = self._found[key]
             if entry.region != region:
-                region, sellable, on_hand = entry.region, 0, 0
+                region, sellable, on_hand, untouched = entry.region, 0, 0, True
+            untouched = untouched and key in self._settled
+            if untouched:
+                sellable, on_hand = entry.closing_sellable, entry.closing_on_hand
+                continue
             sellable += sum(entry.movements[0::2])
             on_hand += sum(entry.movements[1::2])
-            entry.closing_sellable, entry.closing_on_hand = sellable, on_hand
-        return found
+            if (entry.closing_sellable, entry.closing_on_hand) != (sellable, on_hand):
+                entry = self.entry(region, entry.ordinal)
+                entry.closing_sellable, entry.closing_on_hand = sellable, on_hand
+        return [self._found[key] for key in keys]
 
 
 def _say(movements: list[int], movement: int, said: list[int]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from atp.domain.ledger_book import RECONCILIATION_CORRECTIONS, Book, Posting
+from atp.domain.ledger_book import ARRIVAL, RECONCILIATION_CORRECTIONS, Book, Posting
 
 if TYPE_CHECKING:
     from atp.domain.daily_ledger import Rules
@@ -54,14 +54,14 @@ class Checkpoint:
         """Take the financial stock, and what operations knew beyond it."""
         self.difference = book.sellable(self.nodes)
         onward = book.overlay()
-        for posting, cause in sorted(self.ahead, key=lambda known: known[0].arrival):
+        for posting, cause in sorted(self.ahead, key=lambda known: ARRIVAL(known[0])):
             self._line(cause, posting, -self._step(onward, posting))
 
     def operational(self, book: Book) -> None:
         """Take the operational stock, and what came after midnight."""
         self.difference -= book.sellable(self.nodes)
         onward = book.overlay()
-        for posting in sorted(self.late, key=lambda known: known.arrival):
+        for posting in sorted(self.late, key=ARRIVAL):
             corrected = posting.movement == RECONCILIATION_CORRECTIONS
             cause = Cause.CORRECTION if corrected else Cause.LATE_FACT
             self._line(cause, posting, self._step(onward, posting))
@@ -75,8 +75,7 @@ class Checkpoint:
 
     def _step(self, book: Book, posting: Posting) -> int:
         before = book.sellable(self.nodes)
-        for _ in book.post(posting):
-            pass
+        book.take(posting)
         return book.sellable(self.nodes) - before
 
     def _line(self, cause: Cause, posting: Posting, units: int) -> None:
@@ -86,7 +85,7 @@ class Checkpoint:
 
 def checkpoints(timely: Sequence[Posting], excluded: Sequence[Posting], rules: Rules) -> list[Checkpoint]:
     """Every midnight at which operations knew other facts than finance books, in order."""
-    crossing = [posting for posting in timely if posting.time_ms != posting.recorded_ms]
+    crossing = [posting for posting in timely if _may_cross(posting, rules)]
     if not crossing and not excluded:
         return []
     nodes = _nodes_by_region(timely, excluded, rules)
@@ -112,17 +111,27 @@ def checkpoints(timely: Sequence[Posting], excluded: Sequence[Posting], rules: R
     return sorted(found.values(), key=lambda mark: mark.end_ms)
 
 
+def _may_cross(posting: Posting, rules: Rules) -> bool:
+    """Whether a midnight may lie between a fact and its recording; of a document, in any of its regions."""
+    first_ms, last_ms = posting.time_ms, posting.recorded_ms
+    if first_ms > last_ms:
+        first_ms, last_ms = last_ms, first_ms
+    if posting.document is not None or first_ms == last_ms:
+        return first_ms != last_ms
+    region = rules.region_of(posting.node)
+    return region is not None and rules.calendar_of(region).day(first_ms).end_ms <= last_ms
+
+
 def play(postings: Iterable[Posting], book: Book, marks: Sequence[Checkpoint]) -> None:
     """Play all facts in the order in which they were recorded, past every midnight that asks for it."""
     at = 0
-    for posting in sorted(postings, key=lambda known: known.arrival):
+    for posting in sorted(postings, key=ARRIVAL):
         if at == len(marks):
             return
         while at < len(marks) and marks[at].end_ms <= posting.recorded_ms:
             marks[at].operational(book)
             at += 1
-        for _ in book.post(posting):
-            pass
+        book.take(posting)
     for mark in marks[at:]:
         mark.operational(book)
 

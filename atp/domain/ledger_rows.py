@@ -7,20 +7,28 @@ from typing import Any
 
 from atp.domain.daily_ledger import Facts, LedgerRow, Rules, SkuLedger, reckon
 from atp.domain.ledger_account import LedgerRows, opening_of, postings_of
-from atp.domain.ledger_book import CLASSES
+from atp.domain.ledger_book import Posting
 from atp.domain.ledger_close import Status
-from atp.domain.ledger_days import FIGURES, PLACES
+from atp.domain.ledger_days import FIGURES
 from atp.domain.ledger_demand import demand_of
 from atp.domain.reservations import Line
 from atp.domain.rows import SpreadRows
 
-MOVEMENTS = tuple(f"{name}_{place}" for name in CLASSES for place in PLACES)
 
-
-def ledger_of(sku: str, rows: LedgerRows, lines: SpreadRows[Line], rules: Rules) -> SkuLedger:
-    """The ledger of a SKU by what a worker keeps of it."""
+def ledger_of(
+    sku: str, rows: LedgerRows, lines: SpreadRows[Line], rules: Rules, region: str | None = None
+) -> SkuLedger:
+    """The ledger of a SKU by what a worker keeps of it; of a region alone, it says nothing of the others."""
     demand = {key: demand_of(line) for key, line in lines.items(sku) if line.versions}
-    return reckon(Facts(sku, postings_of(sku, rows), demand), rules, opening_of(sku, rows, rules.horizons))
+    postings = postings_of(sku, rows)
+    if region is not None:
+        postings = [posting for posting in postings if _concerns(posting, region, rules)]
+    return reckon(Facts(sku, postings, demand), rules, opening_of(sku, rows, rules.horizons))
+
+
+def _concerns(posting: Posting, region: str, rules: Rules) -> bool:
+    """Whether a fact may change stock of a region: a document may move from one to another."""
+    return posting.document is not None or rules.region_of(posting.node) == region
 
 
 def row_of(ledger: SkuLedger, region: str, ordinal: int, revision: int, status: Status) -> Any:
@@ -32,20 +40,20 @@ def row_of(ledger: SkuLedger, region: str, ordinal: int, revision: int, status: 
     today = last if last.ordinal == ordinal else None
     movements = today.movements if today is not None else [0] * FIGURES
     difference = today.difference if today is not None else 0
-    return LedgerRow(
-        schema_version="1.0",
-        business_date=date.fromordinal(ordinal),
-        region=region,
-        sku=ledger.sku,
-        revision=revision,
-        status=status,
-        opening_sellable=last.closing_sellable - sum(movements[0::2]),
-        opening_on_hand=last.closing_on_hand - sum(movements[1::2]),
-        **dict(zip(MOVEMENTS, movements, strict=True)),
-        closing_sellable=last.closing_sellable,
-        closing_on_hand=last.closing_on_hand,
-        reserved_close=sum(entry.reserved for entry in known),
-        promised_close=sum(entry.promised for entry in known),
-        operational_closing_sellable=last.closing_sellable - difference,
-        difference_explained=difference,
+    return LedgerRow(  # by place, in the order of its columns: thirty names would cost more than all the rest
+        "1.0",
+        date.fromordinal(ordinal),
+        region,
+        ledger.sku,
+        revision,
+        status,
+        last.closing_sellable - sum(movements[0::2]),
+        last.closing_on_hand - sum(movements[1::2]),
+        *movements,
+        last.closing_sellable,
+        last.closing_on_hand,
+        sum([entry.reserved for entry in known]),
+        sum([entry.promised for entry in known]),
+        last.closing_sellable - difference,
+        difference,
     )

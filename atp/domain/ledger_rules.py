@@ -24,6 +24,7 @@ def rules_of(world: World, horizons: Horizons, until_ms: int) -> Rules:
     def policy(region: str) -> RecordPolicy:
         return policy_of(world, region)
 
+    @cache
     def calendar_of(region: str) -> Calendar:
         return policy(region).calendar
 
@@ -33,6 +34,7 @@ def rules_of(world: World, horizons: Horizons, until_ms: int) -> Rules:
     def first_open(region: str, recorded_ms: int) -> int:
         return recorded_ms - policy(region).correction_ms - 1
 
+    @cache
     def region_of(node: str) -> str | None:
         found = world.nodes.get(node)
         return found.region if found is not None else None

@@ -12,13 +12,24 @@ from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 
-from atp.domain.daily_ledger import Facts, Rules, parted, reckon
+from atp.domain.daily_ledger import Rules, SkuLedger, parted
 from atp.domain.intake import FUTURE_TOLERANCE_MS, Horizons
-from atp.domain.ledger_account import FINANCE, OPERATIONS, LedgerRows, Opening, let_go, opening_of, postings_of
-from atp.domain.ledger_book import Posting
+from atp.domain.ledger_account import (
+    FINANCE,
+    OPERATIONS,
+    Account,
+    LedgerRows,
+    Opening,
+    let_go,
+    oldest,
+    opening_of,
+    postings_of,
+)
+from atp.domain.ledger_book import ARRIVAL, Posting
 from atp.domain.ledger_days import Days, Entry
-from atp.domain.times import Day
+from atp.domain.times import DAY_MS, Day
 
+SETTLED_WITHIN_MS = 7 * DAY_MS
 KEPT_DAYS = 14  # settled entries stay by date as long as the topics of the facts do; older ones become one
 
 
@@ -27,38 +38,52 @@ def settled_until_ms(stream_ms: int, horizons: Horizons) -> int:
     return stream_ms - horizons.journal_ms - FUTURE_TOLERANCE_MS
 
 
-def settle(sku: str, rows: LedgerRows, rules: Rules, until_ms: int) -> None:
-    """Settle a SKU up to an instant; not while one of its facts waits for the reference of its node."""
-    opening, postings = opening_of(sku, rows, rules.horizons), postings_of(sku, rows)
+def is_due(sku: str, rows: LedgerRows, until_ms: int) -> bool:
+    """Whether to settle up to an instant lets a chunk go, or was not done for long: else it only costs."""
+    found = oldest(sku, rows)
+    if found and all(posting.time_ms < until_ms > posting.recorded_ms for posting in found):
+        return True
+    from_ms = (rows.accounts.get((sku,)) or Account()).settled_ms
+    return until_ms - from_ms >= SETTLED_WITHIN_MS and bool(_past(postings_of(sku, rows), from_ms, until_ms))
+
+
+def _past(postings: Iterable[Posting], from_ms: int, until_ms: int) -> list[Posting]:
+    """Postings that are settled when what is settled goes on from one instant to another."""
+    return [p for p in postings if from_ms <= p.time_ms < until_ms or from_ms <= p.recorded_ms < until_ms]
+
+
+def settle(ledger: SkuLedger, rows: LedgerRows, rules: Rules, until_ms: int) -> None:
+    """Settle a SKU, of its ledger by these rows, up to an instant.
+
+    Not while one of its facts waits for the reference of its node.
+    """
+    sku = ledger.sku
+    opening, postings = opening_of(sku, rows, rules.horizons), ledger.timely + ledger.late
     from_ms = opening.account.settled_ms
-    past = [p for p in postings if from_ms <= p.time_ms < until_ms or from_ms <= p.recorded_ms < until_ms]
+    past = _past(postings, from_ms, until_ms)
     if not past or any(rules.region_of(posting.node) is None for posting in past):
         return
     account = opening.account
-    entries = _entries(postings, opening, rules, until_ms)
+    entries = _entries(ledger, opening, rules, until_ms)
     operations = opening.book(OPERATIONS, for_good=True)
-    for posting in sorted(past, key=attrgetter("arrival")):
+    for posting in sorted(past, key=ARRIVAL):
         if from_ms <= posting.recorded_ms < until_ms:
-            for _ in operations.post(posting):
-                pass
+            operations.take(posting)
     account.operations, account.entries = operations.kept(until_ms), list(_shortened(entries, rules, until_ms))
     account.settled_ms = until_ms
     _drop(sku, opening, rows, rules)
     rows.accounts[sku,] = account
 
 
-def _entries(postings: list[Posting], opening: Opening, rules: Rules, until_ms: int) -> list[Entry]:
+def _entries(ledger: SkuLedger, opening: Opening, rules: Rules, until_ms: int) -> list[Entry]:
     """Book what is dated before the instant for good; the entries, with the differences of midnights before it."""
     account = opening.account
-    ledger = reckon(Facts(opening.sku, postings), rules, opening)
-    timely, late = parted(postings, rules)
     days, finance = Days(rules, account.entries), opening.book(FINANCE, for_good=True)
-    past = [posting for posting in timely if posting.time_ms < until_ms]
+    past = [posting for posting in ledger.timely if posting.time_ms < until_ms]
     for posting in past:
         if posting.time_ms >= account.settled_ms:
-            for change in finance.post(posting):
-                days.book(posting, change, finance)
-    days.touch(past, [posting for posting in late if posting.recorded_ms < until_ms])
+            days.take(posting, finance)
+    days.touch(past, [posting for posting in ledger.late if posting.recorded_ms < until_ms])
     for entry in ledger.entries:
         if entry.difference and Day(entry.ordinal, rules.calendar_of(entry.region).zone).end_ms <= until_ms:
             days.entry(entry.region, entry.ordinal).difference = entry.difference

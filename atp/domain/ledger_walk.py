@@ -9,25 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from operator import add, attrgetter, sub
 from typing import Any, NamedTuple
 
 import msgspec
 
 from atp.domain.closing import KEPT_DAYS, LedgerDay
-from atp.domain.daily_ledger import LedgerRow, Rules
+from atp.domain.daily_ledger import LedgerRow, Rules, SkuLedger
 from atp.domain.fold import State, World
 from atp.domain.intake import Admitted, Horizons
 from atp.domain.ledger_account import LedgerRows
 from atp.domain.ledger_close import Status
 from atp.domain.ledger_rows import ledger_of, row_of
 from atp.domain.ledger_rules import policy_of, rules_of
-from atp.domain.ledger_settle import settle, settled_until_ms
+from atp.domain.ledger_settle import is_due, settle, settled_until_ms
 from atp.domain.partials import LedgerChanged, LedgerTotalled
 from atp.domain.rows import Rows
 from atp.domain.times import DAY_MS, FOREVER_MS, Day
 
 BOOK = "\x1fledger"  # record key of what a partition knows beside its SKUs: no SKU looks like it
 FIGURES: tuple[str, ...] = LedgerRow.__struct_fields__[6:]
+_figures = attrgetter(*FIGURES)
 Page = Callable[[str, int], list[str]]
 
 
@@ -50,7 +52,7 @@ class Walk(msgspec.Struct, array_like=True):
     def add(self, figures: list[int], sign: int) -> None:
         """Put a row into the sums, or take it out."""
         self.rows += sign
-        self.totals = [units + sign * more for units, more in zip(self.totals, figures, strict=True)]
+        self.totals = list(map(add if sign > 0 else sub, self.totals, figures))
 
 
 class WalkBook(msgspec.Struct, array_like=True):
@@ -91,11 +93,14 @@ class Ledger(NamedTuple):
         """Put the walks back."""
         self.walks[(BOOK,)] = book
 
+    def of(self, sku: str, rules: Rules, region: str | None = None) -> SkuLedger:
+        """The ledger of a SKU, or of one region of it, by what is known now."""
+        return ledger_of(sku, self.rows, self.state.reservations.lines, rules, region)
+
     def row(self, sku: str, key: str, revision: int, status: Status, rules: Rules) -> Any:
         """The row of a SKU on a date, by what is known now; None if it has none."""
         day, _, region = key.partition("|")
-        found = ledger_of(sku, self.rows, self.state.reservations.lines, rules)
-        return row_of(found, region, date.fromisoformat(day).toordinal(), revision, status)
+        return row_of(self.of(sku, rules, region), region, date.fromisoformat(day).toordinal(), revision, status)
 
 
 def key_of(asked: LedgerDay) -> str:
@@ -105,7 +110,7 @@ def key_of(asked: LedgerDay) -> str:
 
 def figures_of(row: Any) -> list[int]:
     """The figures of a row, in the order of its columns; of none, nothing."""
-    return [] if row is None else [getattr(row, name) for name in FIGURES]
+    return [] if row is None else list(_figures(row))
 
 
 def before(facts: Iterable[Admitted], ledger: Ledger) -> None:
@@ -210,15 +215,20 @@ def _all_came(day: LedgerDay, ledger: Ledger, passed: Callable[[str, str], int],
 
 def _walk(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
     key, rules = key_of(day), rules_of(ledger.world, ledger.horizons, walk.end_ms)
+    ordinal = day.business_date.toordinal()
+    # every region walks all SKUs: of none must it reckon the others
+    alone = day.region if ledger.world.nodes.regions != [day.region] else None
     skus = page(walk.cursor, limit)
     for sku in skus:
-        row = ledger.row(sku, key, day.revision, day.status, rules)
+        found = ledger.of(sku, rules, alone)
+        row = row_of(found, day.region, ordinal, day.revision, day.status)
         if row is not None:
             portion.rows.append(row)
             walk.add(figures_of(row), +1)
         head = ledger.state.heads.get((sku,))
-        if head is not None:
-            settle(sku, ledger.rows, rules, settled_until_ms(head.stream_ms, ledger.horizons))
+        until_ms = settled_until_ms(head.stream_ms, ledger.horizons) if head is not None else -FOREVER_MS
+        if is_due(sku, ledger.rows, until_ms):
+            settle(ledger.of(sku, rules) if alone else found, ledger.rows, rules, until_ms)
         walk.cursor = sku
         if walk.late and (known := ledger.late.get((sku,))) is not None and known.rows.pop(key, None) is not None:
             _settled(sku, known, walk, ledger)

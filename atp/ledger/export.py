@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from atp.ledger import journal
 from atp.ledger.encode import csv_bytes, read_parquet
-from atp.ledger.store import LedgerStoreError, Manifest, Store
+from atp.ledger.store import LedgerStoreError, Manifest, Store, usable_region
 
 FORMATS = ("parquet", "csv", "beancount", "hledger")
 
 
-def export(manifest: Manifest, source: Store, target: Store, forms: Iterable[str]) -> Manifest:
+class Source(Protocol):
+    """What revisions are read from: a target of files, or the worker's topics."""
+
+    def folders(self) -> list[tuple[str, str]]: ...
+    def manifest(self, date: str, region: str, revision: int | None = None) -> Manifest: ...
+    def content(self, manifest: Manifest, name: str) -> bytes: ...
+    def rows_of(self, manifest: Manifest) -> bytes: ...
+
+
+def export(manifest: Manifest, source: Source, target: Store, forms: Iterable[str]) -> Manifest:
     """Write a revision to another target, byte for byte the same every time; the manifest comes last.
 
     What the target has of the revision already stays; if it is of another revision, it is refused.
     """
+    if not usable_region(manifest.region):
+        raise LedgerStoreError(f"region = {manifest.region!r}: a name without / and \\ is needed")
     copy, names = msgspec.structs.replace(manifest, files={}), _names(manifest, forms)
     if manifest.revision in target.revisions(manifest.business_date, manifest.region):
         known = target.manifest(manifest.business_date, manifest.region, manifest.revision)
@@ -34,15 +45,20 @@ def export(manifest: Manifest, source: Store, target: Store, forms: Iterable[str
 
 
 def _names(manifest: Manifest, forms: Iterable[str]) -> list[str]:
+    """The forms asked for, and what stands beside them: the worker's topics have no lines and no settlements."""
     number = manifest.revision
+    beside = (f"lines-{number}.csv", f"settlement-{number}.csv")
     ends = {form: f"revision-{number}.{'journal' if form == 'hledger' else form}" for form in FORMATS}
-    return [*(ends[form] for form in forms), f"lines-{number}.csv", f"settlement-{number}.csv"]
+    return [*(ends[form] for form in forms), *(name for name in beside if name in manifest.files)]
 
 
-def _content(manifest: Manifest, source: Store, name: str) -> bytes:
+def _content(manifest: Manifest, source: Source, name: str) -> bytes:
     if name in manifest.files:
         return source.content(manifest, name)
-    table = read_parquet(source.rows_of(manifest))
+    rows = source.rows_of(manifest)
+    if name.endswith(".parquet"):
+        return rows
+    table = read_parquet(rows)
     if name.endswith(".csv"):
         return csv_bytes(table)
     return _journal(table.to_pylist(), manifest, name).encode()

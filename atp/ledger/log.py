@@ -23,8 +23,10 @@ from atp.domain.fold import World
 from atp.ledger.columns import BrokenLedgerError
 from atp.ledger.gather import Record
 from atp.ledger.store import Store
+from atp.ledger.topic_ledger import TopicLedger
 
 READ = (*topics.FACT_TOPICS, topics.CORRECTIONS, topics.HEARTBEATS, topics.NODES, topics.POLICIES)
+CLOSED = (topics.LEDGER_DAYS, topics.POLICIES)
 _SEGMENT = re.compile(r"(\d+)-(\d+)\.msgpack\.zst$")
 # offset, time (ms), key, value
 Row = tuple[int, int, bytes | None, bytes | None]
@@ -33,9 +35,9 @@ _decode = msgspec.msgpack.Decoder(list[Row]).decode
 
 
 class Archive:
-    """What was archived of the topics, in a ledger's target."""
+    """What was archived of the topics, in a ledger's target; without one, nothing was."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store | None) -> None:
         self._store = store
 
     def following(self, place: Place) -> int:
@@ -46,21 +48,26 @@ class Archive:
         """What was archived before an offset, in order."""
         for first, _, path in self._segments(place):
             if first < until:
-                content = zstandard.ZstdDecompressor().decompress(self._store.read(path))
+                content = zstandard.ZstdDecompressor().decompress(self._target().read(path))
                 yield from (row for row in _decode(content) if row[0] < until)
 
     def add(self, place: Place, rows: list[Row]) -> None:
         """Keep rows that go on where the archive ends."""
         name = f"{rows[0][0]:020d}-{rows[-1][0] + 1:020d}.msgpack.zst"
         content = zstandard.ZstdCompressor(level=3).compress(msgspec.msgpack.encode(rows))
-        self._store.write(f"{self._folder(place)}/{name}", content)
+        self._target().write(f"{self._folder(place)}/{name}", content)
+
+    def _target(self) -> Store:
+        assert self._store is not None, "nothing is archived nowhere"
+        return self._store
 
     def _folder(self, place: Place) -> str:
         return f"facts/{place[0]}/{place[1]}"
 
     def _segments(self, place: Place) -> list[tuple[int, int, str]]:
         folder = self._folder(place)
-        found = ((_SEGMENT.match(name), name) for name in self._store.names(folder))
+        names = self._store.names(folder) if self._store is not None else []
+        found = ((_SEGMENT.match(name), name) for name in names)
         return sorted((int(m[1]), int(m[2]), f"{folder}/{name}") for m, name in found if m)
 
 
@@ -76,7 +83,7 @@ class LogOrigin:
     def read(self) -> None:
         """Read every topic to its end, with the archive before it. BrokenLedgerError if facts are gone for good."""
         with clients.one_line(self.name), clients.consumer(self._config, "finance-ledger") as reader:
-            bounds = clients.bounds(reader, _places(reader))
+            bounds = clients.bounds(reader, _places(reader, READ))
             for place, (first, _) in sorted(bounds.items()):
                 archived = self._archive.following(place)
                 if first > archived and not topics.BY_NAME[place[0]].compacted:
@@ -125,9 +132,29 @@ def _by_time(one: tuple[int, str, Record]) -> tuple[int, str]:
     return one[:2]
 
 
-def _places(reader: Any) -> Iterable[Place]:
+def topic_ledger(config: dict[str, Any]) -> TopicLedger:
+    """What the worker closed: days and policies are read now, rows once somebody asks for some."""
+    days, world = [], World()
+    for record in _whole(config, CLOSED):
+        if record.topic == topics.LEDGER_DAYS.name and record.value is not None:
+            days.append(record)
+        elif record.topic == topics.POLICIES.name:
+            take_control(FactLine(record.topic, msgspec.Raw(record.value or b"null"), record.key), world)
+    return TopicLedger(days, world, lambda: _whole(config, (topics.LEDGER,)))
+
+
+def _whole(config: dict[str, Any], wanted: Iterable[topics.Topic]) -> Iterator[Record]:
+    """Every record of some topics, up to the end that they have now."""
+    with clients.one_line(str(config["bootstrap.servers"])), clients.consumer(config, "finance-ledger") as reader:
+        for message in clients.read_whole(reader, _places(reader, wanted)):
+            key, log = message.key(), f"{message.topic()}/{message.partition()}"
+            name = None if key is None else key.decode(errors="replace")
+            yield Record(message.topic(), name, message.value(), log, message.offset() + 1)
+
+
+def _places(reader: Any, wanted: Iterable[topics.Topic]) -> list[Place]:
     known = reader.list_topics(timeout=clients.TIMEOUT_S).topics
-    missing = [topic.name for topic in READ if topic.name not in known]
+    missing = [topic.name for topic in wanted if topic.name not in known]
     if missing:
         raise BrokenLedgerError(f"topic {missing[0]}: does not exist; `atp doctor` says what is missing")
-    return [(topic.name, partition) for topic in READ for partition in known[topic.name].partitions]
+    return [(topic.name, partition) for topic in wanted for partition in known[topic.name].partitions]

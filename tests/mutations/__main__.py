@@ -17,8 +17,8 @@ from typing import NamedTuple
 from tests.mutations.catalogue import MUTATIONS, SEEDS, Mutation
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("atp", "tests/lane", "tests/simulation", "tests/mutations")
-FILES = ("pyproject.toml", "tests/__init__.py", "tests/conftest.py")
+COPIED = ("atp", "tests/lane", "tests/simulation", "tests/mutations", "tests/unit")
+FILES = ("pyproject.toml", "tests/__init__.py", "tests/cli.py", "tests/conftest.py")
 MOST_SEEDS = 600
 TIMEOUT_S = 150
 

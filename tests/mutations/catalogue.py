@@ -11,10 +11,12 @@ from typing import NamedTuple
 TASK, RECOVERY, BATCH, BUFFER = "atp/lane/task.py", "atp/lane/recovery.py", "atp/lane/batch.py", "atp/lane/buffer.py"
 PACK, VIEWS, WAKES, MEMORY = "atp/lane/pack.py", "atp/lane/views.py", "atp/lane/wakes.py", "atp/lane/memory.py"
 WRITER, READER, LOG = "atp/lane/kafka_writer.py", "atp/lane/kafka_reader.py", "atp/lane/kafka_log.py"
+WALK, ROWS, CLOSING = "atp/domain/ledger_walk.py", "atp/domain/ledger_rows.py", "atp/domain/closing.py"
 SEEDS = "seeds"
 CLIENTS, PROTOCOL = "tests/lane/test_kafka_clients.py", "tests/lane/test_task_protocol.py"
 MARKS, TABLES = "atp/lane/marks.py", "tests/lane/test_tables.py"
 FLOW, TIME = "tests/lane/test_flow.py", "tests/lane/test_time_and_views.py"
+DAYS = "tests/unit/test_closing.py"
 
 
 class Edit(NamedTuple):
@@ -293,5 +295,28 @@ MUTATIONS = [
         "zip(positions, ends, strict=False)):\n            raise",
         "zip(positions, view.positions, strict=False)):\n            raise",
         TIME,
+    ),
+    # -- the days of the ledger
+    one(
+        "a date does not open with the closing of the date before",
+        ROWS,
+        "        last.closing_sellable - sum(movements[0::2]),\n",
+        "        0,\n",
+        DAYS,
+    ),
+    one(
+        "a late fact changes the revision that was closed",
+        WALK,
+        "row = ledger.row(sku, key, day.revision, day.status, rules)",
+        "row = ledger.row(sku, key, walk.revision, day.status, rules)",
+        DAYS,
+    ),
+    one("a late fact restates nothing", WALK, "if admitted.time_ms < closed_ms:", "if False:", DAYS),
+    one(
+        "a date is closed although it does not open as the one before closed",
+        CLOSING,
+        "problem = _break(state, ordinal - 1) or _break(state, ordinal)",
+        'problem = ""',
+        DAYS,
     ),
 ]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 from typing import Any
 
 from atp.domain.fold import World
 from atp.domain.nodes import parse_node
 from atp.domain.policy import parse_policy
 from atp.domain.times import to_ms
+from atp.lane.keys import partition_of
 from atp.topics import LEDGER, LEDGER_DAYS
+from tests.cli import atp, is_one_line
 from tests.stream.facts import at, counted, damaged, expected_receipt, fact, node, policy, reserved, shipped, stamp
 from tests.stream.system import PARTITIONS, Line, Reader, System
 from tests.stream.test_time_and_people import beat
@@ -82,8 +86,11 @@ def assert_rows_are_the_pure_close(closed: Closed, day: str, lines: list[Line], 
         assert units == sum(row[name] for row in pure.values()), name
 
 
-def test_days_close_by_watermarks_and_are_restated(system: System) -> None:
-    """PROVISIONAL after midnight, FINAL in the morning, RESTATED by a late fact; every row is the pure close's."""
+def test_days_close_by_watermarks_and_are_restated(system: System, tmp_path: Path) -> None:
+    """PROVISIONAL after midnight, FINAL in the morning, RESTATED by a late fact; every row is the pure close's.
+
+    What was closed is shown, exported and proven by the commands.
+    """
     system.publish([*WORLD, beat("wms", "uk", -60)])
     system.start()
     lines = morning()
@@ -103,5 +110,50 @@ def test_days_close_by_watermarks_and_are_restated(system: System) -> None:
         system.await_true(lambda: closed.status("2026-03-10|uk|3") == "RESTATED", why=lambda: closed.days)
         assert [row["sku"] for row in closed.rows.values() if row["revision"] == 3] == [SKUS[3]]
         assert_rows_are_the_pure_close(closed, "2026-03-10", [*lines, late], NIGHT + 9 * 60)
+        assert_the_commands_read_what_the_worker_closed(system, tmp_path, closed)
     finally:
         closed.close()
+
+
+def assert_the_commands_read_what_the_worker_closed(system: System, folder: Path, closed: Closed) -> None:
+    """Shown, exported twice to the same bytes, proven of the topics; a row that somebody changed is named."""
+    shown = atp_ledger(system, "show", "--json")
+    assert [(day["business_date"], day["revision"], day["status"]) for day in map(json.loads, shown)] == [
+        ("2026-03-10", 3, "RESTATED")
+    ]
+    for target in ("one", "two"):
+        atp_ledger(system, "export", "--to", str(folder / target))
+    first, second = (files_of(folder / target) for target in ("one", "two"))
+    assert sorted(first) == [f"revision-3.{form}" for form in ("csv", "json", "parquet")]
+    assert first == second
+    assert csv_rows(first["revision-3.csv"]) == {
+        sku: {name: str(value) for name, value in row.items() if name not in ("schema_version", "revision", "status")}
+        for sku, row in closed.standing("2026-03-10").items()
+    }
+    atp_ledger(system, "verify")
+    key, row = next((key, row) for key, row in closed.rows.items() if row["sku"] == SKUS[5])
+    changed = json.dumps({**row, "closing_on_hand": row["closing_on_hand"] + 1}).encode()
+    system.send(LEDGER.name, key.encode(), changed, partition_of(SKUS[5], PARTITIONS))
+    system.flush()
+    told = "\n".join(atp_ledger(system, "verify", code=1))
+    assert f"sku {SKUS[5]}: closing_on_hand = {row['closing_on_hand'] + 1}" in told
+    assert atp_ledger(system, "export", "--to", str(folder / "three"), code=1) == []
+
+
+def atp_ledger(system: System, command: str, *options: str, code: int = 0) -> list[str]:
+    """The lines that `atp ledger …` says of what the worker closed; it must end with the code."""
+    run = atp("ledger", command, "--bootstrap", system.broker.bootstrap, *options)
+    assert run.returncode == code, run.stderr + run.stdout
+    assert code == 0 or is_one_line(run)
+    return run.stdout.splitlines()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The files of the one date and region in a target."""
+    return {path.name: path.read_bytes() for path in (folder / "date=2026-03-10" / "region=uk").iterdir()}
+
+
+def csv_rows(content: bytes) -> dict[str, dict[str, str]]:
+    """Rows of an exported CSV by SKU, without what stands for the revision as a whole."""
+    rows = csv.DictReader(content.decode().splitlines())
+    return {row["sku"]: {n: v for n, v in row.items() if n not in ("revision", "status")} for row in rows}

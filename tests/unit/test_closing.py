@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from atp.domain.arrivals import Arrivals
 from atp.domain.balances import SourceArrivals
-from atp.domain.closing import LedgerDay, RegionDays, Stand, control_totals, decide, hear
+from atp.domain.closing import LedgerDay, RegionDays, Stand, control_totals, decide, hear, may_act
 from atp.domain.freshness import parse_heartbeat
 from atp.domain.intake import Admitted
 from atp.domain.ledger_account import LedgerRows, take
@@ -77,7 +77,10 @@ class Company:
         world, closed = self.product.world, []
         for _ in range(40):
             totals = control_totals("uk", world.watermarks, {("uk", "ims"): self.arrivals})
-            found = list(decide(self.region, "uk", totals, policy_of(world, "uk"), 1, to_ms(now)))
+            policy = policy_of(world, "uk")
+            may = may_act(self.region, "uk", world.watermarks, policy, 1, to_ms(now))
+            found = list(decide(self.region, "uk", totals, policy, 1, to_ms(now)))
+            assert may or not found, "a worker would not have looked"
             self.records += found
             closed += [day for day in found if day.stand is not Stand.CLOSING]
             asked = [day for day in self.records if day.stand is Stand.CLOSING]
@@ -179,6 +182,29 @@ def test_a_day_that_does_not_open_as_the_one_before_closed_stops_the_close() -> 
     broken = company.tick(hours(98))
     assert [day.stand for day in broken] == [Stand.BROKEN]
     assert broken[0].problem.endswith("opening_sellable = 5, must be 6, the closing of the date before")
+
+
+def test_control_totals_are_added_up_only_when_a_date_may_be_due() -> None:
+    """Not while a closed date is final and the next one runs, nor while partitions answer."""
+    company, wire = Company(), Wire()
+    company.take([adjusted(wire, 10, 5)])
+    company.alive(hours(25))
+    company.tick(hours(31))
+    world = company.product.world
+
+    def may(at: float) -> bool:
+        policy = policy_of(world, "uk")
+        return may_act(company.region, "uk", world.watermarks, policy, 1, to_ms(hours(at)))
+
+    assert not may(32)
+    assert not may(49)  # past midnight, but its source is not
+    company.alive(hours(49))
+    assert [may(48.1), may(48.5)] == [False, True]
+    day = company.region.days[DAY.toordinal()]
+    day.stand, answers, day.answers = Stand.CLOSING, day.answers, {}
+    assert not may(48.5)
+    day.answers = answers
+    assert may(48.5)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])

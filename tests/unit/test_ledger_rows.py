@@ -44,7 +44,9 @@ class Kept:
         head = self.product.state.heads.get((SKU,))
         if head is not None:
             horizons = self.product.world.policies.horizons()
-            settle(SKU, self.rows, self.rules(head.stream_ms), settled_until_ms(head.stream_ms, horizons))
+            rules = self.rules(head.stream_ms)
+            found = ledger_of(SKU, self.rows, self.product.state.reservations.lines, rules)
+            settle(found, self.rows, rules, settled_until_ms(head.stream_ms, horizons))
 
     def rules(self, until_ms: int) -> Any:
         """The rules of the product's world."""
@@ -52,7 +54,8 @@ class Kept:
 
     def row(self, day: str, region: str, close_ms: int) -> Row | None:
         """A row as the rows of the worker give it."""
-        found = ledger_of(SKU, self.rows, self.product.state.reservations.lines, self.rules(close_ms))
+        lines = self.product.state.reservations.lines
+        found = ledger_of(SKU, self.rows, lines, self.rules(close_ms), region)
         row = row_of(found, region, date.fromisoformat(day).toordinal(), 1, Status.FINAL)
         if row is None:
             return None
