@@ -304,6 +304,7 @@ def upstream_aborts(ground: Ground) -> None:
         producer.begin_transaction()
         for record in islice(iter(ground.source), 50):
             producer.produce(record.topic, record.value, record.key, record.partition, timestamp=record.timestamp_ms)
+        producer.flush(WAIT_S)  # else an abort would take them back before they lie on the topics
         (producer.commit_transaction if number % 2 else producer.abort_transaction)(WAIT_S)
 
 
