@@ -32,8 +32,8 @@ for record in itertools.islice(Workload(4000, skus=50), 4000):
 for sku in sorted(skus):
     for region, reckoning in fold.reckon(sku, state, world, intake.Horizons(), now_ms):
         print(sku, region, digest(content_bytes(reckoning.content)))
-bucket = marks.Bucket(1, {key: key.to_bytes(16, "big") for key in range(40)})
-print(marks.encode(bucket).hex())
+chunk = marks.Chunk(1, 3, {key: key.to_bytes(16, "big") for key in range(40)})
+print(marks.encode(chunk).hex())
 print(intake.__file__.endswith(".py"))
 """
 
