@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
 
 RSS_MB_MAX, DISK_MB_MAX = 1024, 2048
-CATCH_UP_S = 20.0
+CATCH_UP_S, WAIT_S = 20.0, 120.0
 EVERY_ROW = 1 << 40
 
 
@@ -106,6 +106,10 @@ def _crashed(ground: Ground, of: Lane) -> dict[int, dict[bytes, bytes]]:
 
     A commit is answered before its marker is written: the stable end may come a moment after the store.
     """
+    all_owned = lambda: len(ground.stores(of.full_name)) == ground.partitions  # noqa: E731
+    ground.await_true(
+        all_owned, WAIT_S, lambda: f"I3 owners of {of.full_name}: {sorted(ground.stores(of.full_name))}"
+    )
     found = {number: ground.crashed(path) for number, path in ground.stores(of.full_name).items()}
     positions = {number: decode_local(rows[LOCAL_KEY]).position for number, rows in found.items()}
     places = {n: (of.changelog_topic, n) for n in positions}
