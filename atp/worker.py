@@ -50,5 +50,6 @@ __all__ = [
 ]
 
 # The caches hold many long-lived containers and no cycles; collecting them at Python's default pace costs the
-# worker a quarter of its processor time (bench/README.md).
-gc.set_threshold(1_000_000, 50, 1000)
+# worker a quarter of its processor time (bench/README.md). The youngest are collected in portions that take
+# milliseconds: a million of them at once held everything up for half a second.
+gc.set_threshold(50_000, 1_000, 1_000)
