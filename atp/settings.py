@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         300, description="SKUs that a turn compares with a snapshot, so that facts never wait for it"
     )
     closed_at_once: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        200, description="SKUs whose ledger rows a turn closes, so that facts never wait for it; 0: none, ever"
+        100, description="SKUs whose ledger rows a turn closes, so that facts never wait for it; 0: none, ever"
     )
     cached_rows: Annotated[int, Field(ge=100)] = Field(10_000, description="decoded rows kept per table and task")
     dead_letters_per_minute: Annotated[int, Field(ge=1)] = Field(
