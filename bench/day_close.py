@@ -10,23 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from atp.domain.facts import STOCK_TOPIC
-from atp.topics import HEARTBEATS, LEDGER_DAYS, POLICIES
-from bench import report
+from atp.topics import LEDGER_DAYS, POLICIES
 from bench.latency import Probes, _follow
-from bench.measure import Group
-from bench.reconcile import SOURCE, Shop, drive, now_text
-from bench.run import broker, choose, running
+from bench.reconcile import Shop, beside_traffic, drive, traffic_options
 
 PLACES = [("uk", "uk-1"), ("de", "de-1")]
 CLOSE_LIMIT_S = 1200.0
@@ -56,23 +49,11 @@ class Day(Shop):
         """A count of every SKU in the morning, then what was sold."""
         self.count_everything(self.at("08:00:00"))
         for number in range(moves):
-            instant = self.at(f"{9 + number:02d}:00:00")
-            for at, sku in enumerate(self.skus):
-                for place in range(len(self.places)):
-                    times = {"occurred_at": instant, "recorded_at": instant}
-                    value = self.fact(at, "stock.shipped", place, quantity=1, **times)
-                    self.send(STOCK_TOPIC, sku, value, self.partitions[at])
-                if at % 1000 == 0:
-                    self.producer.poll(0)
-            self.producer.flush(120)
+            self.everywhere("stock.shipped", self.at(f"{9 + number:02d}:00:00"), quantity=1)
 
-    def beat(self) -> None:
-        """What was sent: all of yesterday but its last second, until midnight has passed."""
-        self.producer.flush(30)
-        watermark = now_text() if self.passed else self.at("23:59:59")
-        for region, _ in PLACES:
-            value = {"type": "source.alive", "source": SOURCE, "region": region, "watermark": watermark}
-            self.send(HEARTBEATS.name, f"{SOURCE}|{region}", value, 0)
+    def watermark(self) -> str:
+        """All of yesterday but its last second, until midnight has passed."""
+        return super().watermark() if self.passed else self.at("23:59:59")
 
 
 class Days:
@@ -127,28 +108,17 @@ def measure(bootstrap: str, day: Day, options: argparse.Namespace) -> dict[str, 
 
 def main(arguments: list[str] | None = None) -> int:
     """Load, measure, keep."""
-    parser = argparse.ArgumentParser(prog="python -m bench.day_close")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="SKU-region rows of the day")
+    parser = traffic_options("day_close", "SKU-region rows of the day")
     parser.add_argument("--moves", type=int, default=2, help="facts of a row beside its count, at most 14")
-    parser.add_argument("--rate", type=float, default=500.0, help="adjustments a second")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of traffic alone")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "day_close.json")
     options = parser.parse_args(arguments)
-    os.environ["ATP_CLOCK"] = "system"
-    peer = choose("atp", argparse.Namespace(ours=f"{sys.executable} -m atp.cli worker", ours_group="atp-sku"))
-    with (
-        broker() as (bootstrap, _),
-        tempfile.TemporaryDirectory(prefix="atp-bench-") as folder,
-        running(peer, bootstrap, Path(folder)),
-    ):
-        time.sleep(8)  # the worker creates the topics
+
+    def load(bootstrap: str) -> Day:
         day = Day(bootstrap, options.rows)
         day.reference()
         day.live(options.moves)
-        Group(bootstrap, "atp-sku", [STOCK_TOPIC]).wait(day.facts, peer.alive)
-        document = {"machine": report.machine(), **measure(bootstrap, day, options)}
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
-    print(json.dumps(document, indent=1))
+        return day
+
+    beside_traffic(options, load, measure)
     return 0
 
 

@@ -16,10 +16,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, Producer
 
@@ -81,17 +81,21 @@ class Shop:
         where = {"sku": self.skus[at], "region": region, "node": node}
         return {**head, **where, "occurred_at": now, "recorded_at": now, **body}
 
-    def count_everything(self, instant: str | None = None) -> None:
-        """The opening count of every key, now or as of an instant."""
+    def everywhere(self, kind: str, instant: str | None = None, **body: Any) -> None:
+        """A stock fact of every key, now or of an instant."""
         dated = {} if instant is None else {"occurred_at": instant, "recorded_at": instant}
         for at, sku in enumerate(self.skus):
             for place in range(len(self.places)):
-                body = {"as_of": instant or now_text(), "quantities": {"sellable": UNITS}}
-                value = self.fact(at, "stock.counted", place, **dated, **body)
+                as_of = {"as_of": instant or now_text()} if kind == "stock.counted" else {}
+                value = self.fact(at, kind, place, **dated, **as_of, **body)
                 self.send(STOCK_TOPIC, sku, value, self.partitions[at])
             if at % 1000 == 0:
                 self.producer.poll(0)
         self.producer.flush(120)
+
+    def count_everything(self, instant: str | None = None) -> None:
+        """The opening count of every key, now or as of an instant."""
+        self.everywhere("stock.counted", instant, quantities={"sellable": UNITS})
 
     def adjust(self, probes: Probes) -> None:
         """One unit less of some key: a probe."""
@@ -102,11 +106,15 @@ class Shop:
         watch = probes.watch(Record(topic=STOCK_TOPIC, value=encoded, sku=at, recorded_ms=0))
         self.producer.produce(STOCK_TOPIC, encoded, self.skus[at], self.partitions[at], watch)
 
+    def watermark(self) -> str:
+        """Up to when all facts were sent."""
+        return now_text()
+
     def beat(self) -> None:
-        """All facts up to now were sent."""
+        """The sources say what was sent."""
         self.producer.flush(30)
         for region in ("uk", "de"):
-            value = {"type": "source.alive", "source": SOURCE, "region": region, "watermark": now_text()}
+            value = {"type": "source.alive", "source": SOURCE, "region": region, "watermark": self.watermark()}
             self.send(HEARTBEATS.name, f"{SOURCE}|{region}", value, 0)
 
     def snapshot(self, as_of: str, truth: dict[tuple[int, int], int]) -> Iterator[None]:
@@ -127,6 +135,9 @@ class Shop:
                 rows, units = sums[region, partition]
                 marker = {**head_of(region, as_of), "type": "snapshot.closed", "rows": rows, "units": units}
                 self.send(WMS_SNAPSHOTS_TOPIC, marker["snapshot_id"], marker, partition)
+
+
+S = TypeVar("S", bound=Shop)
 
 
 def now_text() -> str:
@@ -199,26 +210,48 @@ def measure(bootstrap: str, shop: Shop, options: argparse.Namespace) -> dict[str
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Load, measure, keep."""
-    parser = argparse.ArgumentParser(prog="python -m bench.reconcile")
-    parser.add_argument("--rows", type=int, default=1_000_000)
+def traffic_options(name: str, what: str) -> argparse.ArgumentParser:
+    """The command line of a bench beside live traffic."""
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}")
+    parser.add_argument("--rows", type=int, default=1_000_000, help=what)
     parser.add_argument("--rate", type=float, default=500.0, help="adjustments a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="of traffic alone")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "reconcile.json")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / f"{name}.json")
+    return parser
+
+
+def beside_traffic(
+    options: argparse.Namespace,
+    load: Callable[[str], S],
+    measured: Callable[[str, S, argparse.Namespace], dict[str, Any]],
+) -> None:
+    """One worker on real Kafka: have it work off what is loaded, measure, keep, print."""
     os.environ["ATP_CLOCK"] = "system"
     peer = choose("atp", argparse.Namespace(ours=f"{sys.executable} -m atp.cli worker", ours_group="atp-sku"))
-    with broker() as (bootstrap, _), tempfile.TemporaryDirectory(prefix="atp-bench-") as folder:
-        shop = Shop(bootstrap, options.rows)
-        with running(peer, bootstrap, Path(folder)):
-            time.sleep(8)  # the worker creates the topics
-            shop.reference()
-            shop.count_everything()
-            Group(bootstrap, "atp-sku", [STOCK_TOPIC]).wait(shop.facts, peer.alive)
-            document = {"machine": report.machine(), **measure(bootstrap, shop, options)}
+    with (
+        broker() as (bootstrap, _),
+        tempfile.TemporaryDirectory(prefix="atp-bench-") as folder,
+        running(peer, bootstrap, Path(folder)),
+    ):
+        time.sleep(8)  # the worker creates the topics
+        shop = load(bootstrap)
+        Group(bootstrap, "atp-sku", [STOCK_TOPIC]).wait(shop.facts, peer.alive)
+        document = {"machine": report.machine(), **measured(bootstrap, shop, options)}
     options.out.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document, indent=1))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Load, measure, keep."""
+    options = traffic_options("reconcile", "of the snapshot").parse_args(arguments)
+
+    def load(bootstrap: str) -> Shop:
+        shop = Shop(bootstrap, options.rows)
+        shop.reference()
+        shop.count_everything()
+        return shop
+
+    beside_traffic(options, load, measure)
     return 0
 
 

@@ -11,14 +11,12 @@ from atp.commands.errors import CommandError
 from atp.commands.ledger import Selection
 from atp.commands.ledger_words import line_of, shortfalls, told
 from atp.domain.closing import LedgerDay, Stand
-from atp.domain.ledger_close import Status
+from atp.domain.ledger_close import CLOSED_FOR_GOOD
 from atp.ledger.columns import MOVEMENTS
 from atp.ledger.encode import read_parquet
 from atp.ledger.export import Source
 from atp.ledger.store import Manifest
 from atp.ledger.topic_ledger import manifest_of
-
-FINAL = (Status.FINAL, Status.RESTATED)
 
 
 def show(selection: Selection, sku: str | None, check: bool, as_json: bool, out: IO[str]) -> None:
@@ -41,7 +39,7 @@ def _show_manifests(selection: Selection, sku: str | None, as_json: bool, out: I
         else:
             text = msgspec.json.encode(manifest).decode() if as_json else "\n".join(_overview(manifest))
         out.write(text + "\n" if text else "")
-    return [line_of(manifest) for manifest in manifests if manifest.status not in FINAL]
+    return [line_of(manifest) for manifest in manifests if manifest.status not in CLOSED_FOR_GOOD]
 
 
 def _show_days(selection: Selection, as_json: bool, out: IO[str]) -> list[str]:
@@ -59,7 +57,7 @@ def _show_days(selection: Selection, as_json: bool, out: IO[str]) -> list[str]:
 
 def _is_final(days: list[LedgerDay]) -> bool:
     """Whether a date has a final revision and none that is broken."""
-    closed = [day for day in days if day.stand is Stand.CLOSED and day.status in FINAL]
+    closed = [day for day in days if day.stand is Stand.CLOSED and day.status in CLOSED_FOR_GOOD]
     return bool(closed) and not any(day.stand is Stand.BROKEN for day in days)
 
 

@@ -43,6 +43,15 @@ def embedded_broker(port: int | None = None) -> Iterator[str]:
         broker.stop()
 
 
+def open_stores(pid: int) -> set[Path]:
+    """Folders of the stores that a process has open; none of one that has ended."""
+    try:
+        files = [Path(file.path) for file in psutil.Process(pid).open_files()]
+    except psutil.NoSuchProcess:
+        return set()
+    return {file.parent for file in files if file.name == "LOCK"}
+
+
 class Worker:
     """A worker in a process of its own."""
 
@@ -66,8 +75,7 @@ class Worker:
 
     def serves(self, lane: str) -> bool:
         """Whether it has a partition of a lane: the store of one is open."""
-        opened = [Path(file.path) for file in psutil.Process(self.child.pid).open_files()]
-        return any(path.name == "LOCK" and path.parent.parent.name == lane for path in opened)
+        return any(store.parent.name == lane for store in open_stores(self.child.pid))
 
     def last_words(self) -> str:
         """The last line that it wrote."""

@@ -21,7 +21,16 @@ import msgspec
 from atp.domain.balances import SourceArrivals
 from atp.domain.facts import Identity
 from atp.domain.freshness import WatermarkBook
-from atp.domain.ledger_close import Completeness, ControlTotals, Judgement, Shortfall, Status, final_ms, judge
+from atp.domain.ledger_close import (
+    Completeness,
+    ControlTotals,
+    Judgement,
+    Shortfall,
+    Status,
+    final_ms,
+    judge,
+    waiting_for,
+)
 from atp.domain.partials import LedgerChanged, LedgerTotalled
 from atp.domain.policy import RecordPolicy
 from atp.domain.times import Day, Stamp, rfc3339
@@ -128,19 +137,27 @@ def may_act(
         return True
     under_way = [day for day in state.days.values() if day.stand is not Stand.CLOSED]
     if under_way:
-        return any(day.stand is Stand.CLOSING and len(day.answers) == partitions for day in under_way)
+        return any(_is_answered(day, partitions) for day in under_way)
     if any(_may_be_revised(ordinal, day, policy, now_ms) for ordinal, day in state.days.items()):
         return True
-    end_ms = Day(state.following, policy.calendar.zone).end_ms
-    sources = {*policy.required_sources, *(source for source, place in watermarks if place == region)}
-    passed = all(watermarks.get((source, region), 0) >= end_ms for source in sources)
-    return passed and now_ms >= end_ms + policy.ledger_grace_ms
+    following = Day(state.following, policy.calendar.zone)
+    in_time = now_ms >= following.end_ms + policy.ledger_grace_ms
+    return in_time and not waiting_for(region, following, watermarks, policy)
 
 
 def _may_be_revised(ordinal: int, day: DayBook, policy: RecordPolicy, now_ms: int) -> bool:
-    if day.changed and now_ms >= day.closed_ms + policy.ledger_grace_ms:
+    if _is_restated(day, policy, now_ms):
         return True
     return day.status is Status.PROVISIONAL and now_ms >= final_ms(Day(ordinal, policy.calendar.zone), policy)
+
+
+def _is_answered(day: DayBook, partitions: int) -> bool:
+    return day.stand is Stand.CLOSING and len(day.answers) == partitions
+
+
+def _is_restated(day: DayBook, policy: RecordPolicy, now_ms: int) -> bool:
+    """Whether late facts have changed a closed date, and the grace for more of them is over."""
+    return day.changed and now_ms >= day.closed_ms + policy.ledger_grace_ms
 
 
 def decide(
@@ -150,7 +167,7 @@ def decide(
     if not state.days:
         state.following = _first(region, totals, policy)
     for ordinal, day in sorted(state.days.items()):
-        if day.stand is Stand.CLOSING and len(day.answers) == partitions:
+        if _is_answered(day, partitions):
             yield _close(state, region, ordinal, totals, policy, now_ms)
     if state.following and all(day.stand is Stand.CLOSED for day in state.days.values()):
         yield from _ask(state, region, totals, policy, now_ms)
@@ -184,7 +201,7 @@ def _ask(
 
 def _next_status(day: DayBook, judged: Judgement, policy: RecordPolicy, now_ms: int) -> Status | None:
     """The status of the next revision of a closed date; None if none is due."""
-    restated = day.changed and now_ms >= day.closed_ms + policy.ledger_grace_ms
+    restated = _is_restated(day, policy, now_ms)
     if day.status is Status.PROVISIONAL:
         final = judged.status is Status.FINAL and judged.completeness.expected >= day.expected
         if final or restated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -20,6 +21,10 @@ class Status(StrEnum):
     PROVISIONAL = "PROVISIONAL"  # closed; the hour of the final close has not come, or source records are missing
     FINAL = "FINAL"  # closed, and complete against the sources' own totals
     RESTATED = "RESTATED"  # was FINAL; facts that came later changed it
+
+
+CLOSED_FOR_GOOD = (Status.FINAL, Status.RESTATED)
+Watermarks = Mapping[tuple[str, str], int]  # ms, by (source, region)
 
 
 class Shortfall(msgspec.Struct):
@@ -59,6 +64,17 @@ class Judgement(msgspec.Struct):
     waiting: list[str] = []
 
 
+def sources_of(region: str, watermarks: Watermarks, policy: RecordPolicy) -> list[str]:
+    """The sources that a region waits for: those its policy requires, and those that ever spoke of it."""
+    return sorted({*policy.required_sources, *(source for source, place in watermarks if place == region)})
+
+
+def waiting_for(region: str, day: Day, watermarks: Watermarks, policy: RecordPolicy) -> list[str]:
+    """The sources of a region that have not passed the midnight of a date."""
+    sources = sources_of(region, watermarks, policy)
+    return [source for source in sources if watermarks.get((source, region), 0) < day.end_ms]
+
+
 class ControlTotals(msgspec.Struct):
     """What sources say of themselves, and what came from them, by (source, region) and hour of recorded_at."""
 
@@ -84,7 +100,7 @@ class ControlTotals(msgspec.Struct):
 
     def sources_of(self, region: str, policy: RecordPolicy) -> list[str]:
         """The sources that a region waits for: those its policy requires, and those that ever spoke of it."""
-        return sorted({*policy.required_sources, *(source for source, place in self.watermarks if place == region)})
+        return sources_of(region, self.watermarks, policy)
 
     def completeness(self, region: str, day: Day, policy: RecordPolicy) -> Completeness:
         """The records of the hours of a date, source by source."""
@@ -112,8 +128,7 @@ def final_ms(day: Day, policy: RecordPolicy) -> int:
 def judge(region: str, day: Day, totals: ControlTotals, policy: RecordPolicy, at_ms: int) -> Judgement:
     """The status of a date at an instant, but for RESTATED, which only a revision can be."""
     completeness = totals.completeness(region, day, policy)
-    sources = totals.sources_of(region, policy)
-    waiting = [source for source in sources if totals.watermarks.get((source, region), 0) < day.end_ms]
+    waiting = waiting_for(region, day, totals.watermarks, policy)
     if waiting or at_ms < day.end_ms + policy.ledger_grace_ms:
         return Judgement(Status.OPEN, completeness, waiting)
     if at_ms < final_ms(day, policy) or not completeness.reaches(policy.ledger_completeness):

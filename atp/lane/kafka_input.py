@@ -32,10 +32,11 @@ NOTHING = TopicPartition("", 0)
 class _Feed:
     """Delivery of one topic-partition to one sink."""
 
-    __slots__ = ("next", "paused", "polled_ms", "sink")
+    __slots__ = ("next", "paced", "paused", "polled_ms", "sink")
 
-    def __init__(self, position: int, sink: Sink) -> None:
+    def __init__(self, position: int, sink: Sink, topic: str) -> None:
         self.next = position
+        self.paced = sink.paced(topic)
         self.polled_ms: int | None = None  # when the broker last answered a fetch
         self.sink = sink
         self.paused = False
@@ -114,7 +115,7 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
                 tp = TopicPartition(topic, partition)
                 self.consumer.seek(tp, at)
                 self.consumer.resume(tp)
-                self._feeds[tp] = _Feed(at, sink)
+                self._feeds[tp] = _Feed(at, sink, topic)
         self._attached.set()
 
     def detach(self, partition: int) -> None:
@@ -163,8 +164,8 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
         The client answers in the order in which its fetches ended: records of a burst would go before the few that
         are urgent. So paced topics are asked apart, and for less.
         """
-        paced = [tp for tp, feed in feeds.items() if feed.sink.paced(tp.topic)]
-        urgent = [tp for tp in feeds if tp not in paced]
+        paced = [tp for tp, feed in feeds.items() if feed.paced]
+        urgent = [tp for tp, feed in feeds.items() if not feed.paced]
         if paced and urgent:
             got, cut = await self._ask(urgent, POLLED_AT_ONCE)
             more, more_cut = await self._ask(paced, PACED_AT_ONCE)

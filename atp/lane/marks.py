@@ -113,18 +113,16 @@ class MarkTable(BaseTable):
         tail.marks = {}
         self._append(rows, key, tail, kept)
         if tail.next - tail.first > self._spare:
-            self._turn_over(rows, key, tail, before_ms)
+            self._turn_over(rows, key, tail, sealed, before_ms)
 
     def _append(self, rows: Rows, key: str, tail: Chunk, marks: dict[int, bytes]) -> None:
         rows.put((key, str(tail.next)), Chunk(0, 0, marks))
         rows.weight += 1
         tail.next += 1
 
-    def _turn_over(self, rows: Rows, key: str, tail: Chunk, before_ms: int) -> None:
+    def _turn_over(self, rows: Rows, key: str, tail: Chunk, sealed: dict[int, bytes], before_ms: int) -> None:
         """Move what still counts of the oldest chunk to the end: into the tail, or a lot of it as a chunk."""
-        at, sealed = (key, str(tail.first)), tail.sealed
-        assert sealed is not None
-        kept = {}
+        at, kept = (key, str(tail.first)), {}
         for mark, answer in rows.peek(at).marks.items():
             if sealed.get(mark) != answer:
                 continue  # answered anew since

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from atp.domain.ledger_close import Status
+from atp.domain.ledger_close import CLOSED_FOR_GOOD, Status
 from atp.domain.times import iso_day, rfc3339
 from atp.ledger.columns import SCHEMA, BrokenLedgerError, check, check_opening, table_of, totals
 from atp.ledger.days import LedgerDay
@@ -21,8 +21,6 @@ from atp.ledger.encode import columns_of, csv_bytes, figures_sha256, parquet_byt
 from atp.ledger.gather import described
 from atp.ledger.lines import adjustments, lines_csv, settlement_csv, suppliers
 from atp.ledger.store import Manifest, Store, usable_region
-
-_CLOSED = (Status.FINAL, Status.RESTATED)
 
 
 class Closing(msgspec.Struct):
@@ -95,7 +93,7 @@ def _status(day: LedgerDay, latest: Manifest | None, digest: str) -> Status | No
     if latest is None:
         return day.judgement.status
     changed = latest.figures_sha256 != digest
-    if latest.status in _CLOSED:
+    if latest.status in CLOSED_FOR_GOOD:
         return Status.RESTATED if changed else None
     return day.judgement.status if changed or day.judgement.status != latest.status else None
 

@@ -48,7 +48,7 @@ class TopicLedger:
             day = _day_of(record)
             self._days[day.business_date.isoformat(), day.region][day.revision] = Known(day, record.following)
         self._world, self._read = world, rows
-        self._rows: dict[Place, _Rows] = {}
+        self._columns: dict[tuple[str, str, int], dict[str, Any]] = {}  # of the revisions that were read
 
     def folders(self) -> list[Place]:
         """(date, region) of everything closed, in order."""
@@ -93,18 +93,19 @@ class TopicLedger:
         for record in self._read():
             if (record.key or "").partition("|")[0] in dates and record.value is not None:
                 _take(record, record.value, wanted)
-        self._rows |= wanted
         for manifest in manifests:
             place, number = (manifest.business_date, manifest.region), manifest.revision
             rows = wanted[place]
-            manifest.figures_sha256 = figures_sha256(rows.columns(number))
+            standing = rows.standing(number)
+            columns = self._columns[*place, number] = rows.columns(standing)
+            manifest.figures_sha256 = figures_sha256(columns)
             manifest.adjusts = number - 1 if number > 1 and number in rows.revisions else None
             days = {f"{LEDGER_DAYS.name}/0": self._days[place][number].following}
-            manifest.inputs = dict(sorted((rows.inputs(number) | days).items()))
+            manifest.inputs = dict(sorted((rows.inputs(standing) | days).items()))
 
     def columns(self, manifest: Manifest) -> dict[str, Any]:
         """The rows of a revision that were read, by SKU."""
-        return self._rows[manifest.business_date, manifest.region].columns(manifest.revision)
+        return self._columns[manifest.business_date, manifest.region, manifest.revision]
 
     def rows_of(self, manifest: Manifest) -> bytes:
         """The Parquet file of a revision; refused if its rows are not those that the worker closed."""
@@ -148,25 +149,27 @@ class _Rows:
         self.revisions.append(row.revision)
         self._places.append((record.log, record.following))
 
-    def columns(self, revision: int) -> dict[str, Any]:
-        """What a revision states, by SKU."""
-        at = self._standing(revision)
+    def columns(self, at: dict[str, int]) -> dict[str, Any]:
+        """What the rows that stand say, by SKU."""
         skus = sorted(at)
         matrix = np.frombuffer(self._figures, dtype=np.int64).reshape(-1, len(SUMMED))
         kept = matrix[np.array([at[sku] for sku in skus], dtype=np.int64)]
         figures = {name: np.ascontiguousarray(kept[:, number]) for number, name in enumerate(SUMMED)}
         return {"sku": pa.array(skus, pa.string()), **figures}
 
-    def inputs(self, revision: int) -> dict[str, int]:
-        """By partition, the offset after the last row of a revision."""
+    def inputs(self, standing: dict[str, int]) -> dict[str, int]:
+        """By partition, the offset after the last of the rows that stand."""
         found: dict[str, int] = {}
-        for at in self._standing(revision).values():
+        for at in standing.values():
             log, following = self._places[at]
             found[log] = max(following, found.get(log, 0))
         return found
 
-    def _standing(self, revision: int) -> dict[str, int]:
-        """SKU → the row that stands. A turn that a crash cut off may have written one again: the later one counts."""
+    def standing(self, revision: int) -> dict[str, int]:
+        """SKU → the row that stands in a revision.
+
+        A turn that a crash cut off may have written one again: the later one counts.
+        """
         found: dict[str, int] = {}
         numbers = self.revisions
         for at, sku in enumerate(self._skus):

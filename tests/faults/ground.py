@@ -27,6 +27,7 @@ from atp import admin
 from atp.app import lanes
 from atp.brokers.kafka import KafkaCluster, KafkaNode
 from atp.brokers.process import Child
+from atp.commands.processes import open_stores
 from atp.topics import AVAILABILITY, DEAD_LETTERS
 from bench.load import load_reference
 from tests.faults import invariants
@@ -244,7 +245,7 @@ class Ground:
 
     def owners(self) -> set[str]:
         """Workers that have stores open."""
-        return {name for name, worker in self.workers.items() if _locked_folders(worker.pid)}
+        return {name for name, worker in self.workers.items() if open_stores(worker.pid)}
 
     def await_said(self, *either: str) -> None:
         """Wait until a worker's log since its start has one of these."""
@@ -255,14 +256,14 @@ class Ground:
         """The stores of a lane that living workers have open, by partition."""
         found = {}
         for worker in self.workers.values():
-            for path in _locked_folders(worker.pid):
+            for path in open_stores(worker.pid):
                 if path.parent.name == lane:
                     found[int(path.name)] = path
         return found
 
     def crashed(self, store: Path) -> dict[bytes, bytes]:
         """The rows of a store as a crash at this instant would leave them."""
-        owner = next(worker for worker in self.workers.values() if store in _locked_folders(worker.pid))
+        owner = next(worker for worker in self.workers.values() if store in open_stores(worker.pid))
         copy = self.folder / "crashed"
         owner.send(signal.SIGSTOP)
         try:
@@ -379,15 +380,6 @@ class Ground:
             self.rss_mb = max(self.rss_mb, _rss_mb(worker.pid))
         for name in list(self.workers):
             self.disk_mb = max(self.disk_mb, _size_mb(self.data(name)))
-
-
-def _locked_folders(pid: int) -> set[Path]:
-    """Folders of the stores a process has open."""
-    try:
-        files = [Path(link).resolve() for link in Path(f"/proc/{pid}/fd").iterdir()]
-    except FileNotFoundError:
-        return set()
-    return {file.parent for file in files if file.name == "LOCK"}
 
 
 def _rss_mb(pid: int) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.faults.ground import Ground
 
 RSS_MB_MAX, DISK_MB_MAX = 1024, 2048
-CATCH_UP_S, WAIT_S = 20.0, 120.0
+CATCH_UP_S, OWNED_S = 20.0, 120.0
 EVERY_ROW = 1 << 40
 
 
@@ -108,7 +108,7 @@ def _crashed(ground: Ground, of: Lane) -> dict[int, dict[bytes, bytes]]:
     """
     all_owned = lambda: len(ground.stores(of.full_name)) == ground.partitions  # noqa: E731
     ground.await_true(
-        all_owned, WAIT_S, lambda: f"I3 owners of {of.full_name}: {sorted(ground.stores(of.full_name))}"
+        all_owned, OWNED_S, lambda: f"I3 owners of {of.full_name}: {sorted(ground.stores(of.full_name))}"
     )
     found = {number: ground.crashed(path) for number, path in ground.stores(of.full_name).items()}
     positions = {number: decode_local(rows[LOCAL_KEY]).position for number, rows in found.items()}

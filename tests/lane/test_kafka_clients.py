@@ -160,7 +160,7 @@ async def test_a_burst_in_a_paced_topic_does_not_make_others_wait() -> None:
     rows, facts = TopicPartition("a", 0), TopicPartition("b", 0)
     input_, buffer = member(None, []), Buffer({"a": 0, "b": 0}, {"a": 10_000, "b": 1}, 50_000, 3_600_000, {"a": 400})
     input_.consumer = ScriptedConsumer({rows: 10_000, facts: 1})
-    input_._feeds = {tp: _Feed(0, buffer) for tp in (rows, facts)}
+    input_._feeds = {tp: _Feed(0, buffer, tp.topic) for tp in (rows, facts)}
     await input_._poll()
     assert sorted({record.topic for record in buffer.take(1_000)}) == ["a", "b"]
     assert input_.consumer.positions == {rows: PACED_AT_ONCE, facts: 1}

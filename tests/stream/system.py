@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from atp.brokers.process import Child
 from atp.commands.fold import fold_file
+from atp.commands.processes import open_stores
 from atp.domain.fold import World
 from atp.domain.record import comparable
 from atp.domain.times import from_ms, rfc3339, to_ms
@@ -261,7 +262,7 @@ class System:
 
     def owners(self) -> set[str]:
         """Workers that hold partitions of the fact topics now: those whose stores are locked by a living process."""
-        return {name for name, worker in self._workers.items() if _stores_of(worker.pid)}
+        return {name for name, worker in self._workers.items() if open_stores(worker.pid)}
 
     def logs(self) -> str:
         """The end of every worker's log."""
@@ -307,12 +308,6 @@ class System:
         self._modes.close()
         self._changes.close()
         self._producer.purge()
-
-
-def _stores_of(pid: int) -> set[str]:
-    """Folders of the stores a process has open."""
-    files = [Path(link).resolve() for link in Path(f"/proc/{pid}/fd").iterdir()]
-    return {str(file.parent) for file in files if file.name == "LOCK"}
 
 
 def _stamp_ms(line: Line) -> int:

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from atp.commands.processes import open_stores
+
 FORKED = """
 import os, signal, sys
 from pathlib import Path
@@ -63,3 +65,10 @@ def test_a_signal_that_comes_in_a_destructor_is_heard(tmp_path: Path) -> None:
     run = run_script(tmp_path, SWALLOWED)
     assert run.returncode == 0
     assert run.stdout == "ended\n"
+
+
+def test_a_process_that_ended_has_no_stores_open() -> None:
+    """Who waits for a worker's stores must come to see that it ended, and say why."""
+    ended = subprocess.Popen(["true"])
+    ended.wait(10)
+    assert open_stores(ended.pid) == set()
