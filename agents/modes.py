@@ -39,7 +39,7 @@ def switch(batch: Any, region: str, said: list[Any]) -> None:
     policy = world.policies.of_region(region)
     state = regions.get((region,)) or RegionModes()
     verdicts = [verdict for one in said for verdict in hear(state, one, policy, now_ms)]
-    decision = decide(state, region, world.watermarks, policy, now_ms, caught_up=batch.caught_up)
+    decision = decide(state, region, world.watermarks, policy, now_ms, batch.consumed_ms)
     if said or any(decision):
         regions[region,] = state
     for verdict in [*verdicts, *decision.verdicts]:

@@ -192,9 +192,18 @@ def _end_ms(day: LedgerDay, ledger: Ledger) -> int:
 
 
 def _forget(book: WalkBook) -> None:
-    """Let go of dates that are not restated any more."""
-    ends = max(walk.end_ms for walk in book.walks.values())
-    book.walks = {key: walk for key, walk in book.walks.items() if walk.end_ms > ends - KEPT_DAYS * DAY_MS}
+    """Let go of dates that are not restated any more: each region's own, for one may be weeks behind the others."""
+    ends: dict[str, int] = {}
+    for key, walk in book.walks.items():
+        region = _region_of(key)
+        ends[region] = max(walk.end_ms, ends.get(region, walk.end_ms))
+    book.walks = {
+        key: walk for key, walk in book.walks.items() if walk.end_ms > ends[_region_of(key)] - KEPT_DAYS * DAY_MS
+    }
+
+
+def _region_of(key: str) -> str:
+    return key.partition("|")[2]
 
 
 def _changed(book: WalkBook, partition: int) -> Iterator[LedgerChanged]:

@@ -123,14 +123,14 @@ def decide(
     watermarks: WatermarkBook,
     policy: RegionPolicy,
     now_ms: int,
-    *,
-    caught_up: bool = True,
+    read_ms: int | None = None,
 ) -> Decision:
     """What follows at `now`.
 
-    `caught_up`: nothing that was said earlier waits to be read; until then no snapshot counts as missing.
+    `read_ms`: all that was said before it was read, by default everything. A snapshot is missing only once it would
+    have been read.
     """
-    verdicts = list(_missed(state, region, policy, now_ms)) if caught_up else []
+    verdicts = list(_missed(state, region, policy, now_ms, now_ms if read_ms is None else read_ms))
     for verdict in verdicts:
         _weigh(state, verdict, now_ms)
     silent = _silent(state, region, watermarks, policy, now_ms)
@@ -177,10 +177,10 @@ def _breach(state: RegionModes, evidence: Evidence, now_ms: int) -> None:
     state.standings.setdefault(name, Standing(evidence, now_ms)).clean = 0
 
 
-def _missed(state: RegionModes, region: str, policy: RegionPolicy, now_ms: int) -> Iterator[Verdict]:
+def _missed(state: RegionModes, region: str, policy: RegionPolicy, now_ms: int, read_ms: int) -> Iterator[Verdict]:
     """One verdict for each source whose latest snapshot is overdue and was not missed before."""
     for _, series in sorted(state.series.items()):
-        due_ms = series.overdue_ms(policy, now_ms)
+        due_ms = series.overdue_ms(policy, read_ms)
         if due_ms is not None and due_ms > series.missed_ms:
             series.missed_ms = due_ms
             yield missing(region, series, due_ms, policy, now_ms)

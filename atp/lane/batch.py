@@ -57,7 +57,7 @@ class Turn:
     """What one commit will contain; batches of the turn add to it."""
 
     __slots__ = (
-        "carried", "caught_up", "consumed_ms", "dead_letter_bytes", "dead_letters", "dirty", "due", "goes_on",
+        "carried", "consumed_ms", "dead_letter_bytes", "dead_letters", "dirty", "due", "goes_on",
         "is_tick", "items", "more_asked", "now_ms", "offsets", "outputs", "partition", "partitions", "records",
         "sweep_asked", "swept", "tables",
     )  # fmt: skip
@@ -75,7 +75,6 @@ class Turn:
         due: Iterable[str] = (),
         swept: Iterable[str] = (),
         dead_letter_bytes: int = 65_536,
-        caught_up: bool = True,
         consumed_ms: int | None = None,
         goes_on: bool = False,
     ) -> None:
@@ -89,7 +88,6 @@ class Turn:
         self.due = set(due)
         self.swept = set(swept)
         self.dead_letter_bytes = dead_letter_bytes
-        self.caught_up = caught_up
         self.consumed_ms = now_ms if consumed_ms is None else consumed_ms
         self.goes_on = goes_on
         self.dirty: dict[str, set[str] | None] = {}  # None: touched as a whole
@@ -143,11 +141,6 @@ class Batch:
     def is_tick(self) -> bool:
         """Whether this turn came from the passing of time alone."""
         return self._turn.is_tick
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether nothing that is known to lie in the input comes after this turn."""
-        return self._turn.caught_up
 
     @property
     def consumed_ms(self) -> int:

@@ -277,8 +277,8 @@ class Task:
         return Turn(
             self._tables, self.partition, settings.partitions, records, now_ms, self._buffer.offsets(),
             is_tick=is_tick, due=self._wakes.pop(now_ms, settings.final_keys), swept=self._swept(since_s),
-            dead_letter_bytes=settings.dead_letter_bytes, caught_up=not any(self._buffer.lag().values()),
-            consumed_ms=self._buffer.consumed_ms(now_ms), goes_on=self._goes_on,
+            dead_letter_bytes=settings.dead_letter_bytes, consumed_ms=self._buffer.consumed_ms(now_ms),
+            goes_on=self._goes_on,
         )  # fmt: skip
 
     def _time_ms(self, records: list[Record]) -> int:

@@ -311,6 +311,20 @@ MUTATIONS = [
         "row = ledger.row(sku, key, walk.revision, day.status, rules)",
         DAYS,
     ),
+    one(
+        "dates of a region that is behind are forgotten with those of the others",
+        WALK,
+        "if walk.end_ms > ends[_region_of(key)] - KEPT_DAYS",
+        "if walk.end_ms > max(ends.values()) - KEPT_DAYS",
+        DAYS,
+    ),
+    one(
+        "a snapshot counts as missing before what was said of it is read",
+        "atp/domain/switching.py",
+        "series.overdue_ms(policy, read_ms)",
+        "series.overdue_ms(policy, now_ms)",
+        "tests/unit/test_switching.py",
+    ),
     one("a late fact restates nothing", WALK, "if admitted.time_ms < closed_ms:", "if False:", DAYS),
     one(
         "a date is closed although it does not open as the one before closed",

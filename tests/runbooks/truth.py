@@ -91,7 +91,9 @@ class Warehouse:
     def await_mode(self, *causes: str) -> None:
         """Wait until the region sells carefully, for just these causes."""
         said = json.dumps(causes, separators=(",", ":"))
-        self.product.await_good(f"""atp modes list --region {self.region} --json | grep -qF '"causes":{said}'""")
+        listed = f"atp modes list --region {self.region} --json | tee /dev/stderr"  # so that a failure shows it
+        known = f"atp reconcile status --region {self.region}; atp explain {next(iter(self.truth))} {self.region}"
+        self.product.await_good(f"""{listed} | grep -qF '"causes":{said}' || {{ {known}; false; }}""")
 
 
 def drift(product: Product) -> Words:

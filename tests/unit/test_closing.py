@@ -16,6 +16,7 @@ from atp.domain.closing import LedgerDay, RegionDays, Stand, control_totals, dec
 from atp.domain.freshness import parse_heartbeat
 from atp.domain.intake import Admitted
 from atp.domain.ledger_account import LedgerRows, take
+from atp.domain.ledger_close import Status
 from atp.domain.ledger_rules import policy_of
 from atp.domain.ledger_walk import Ledger, advance, before
 from atp.domain.partials import LedgerTotalled, SourceCounted
@@ -238,6 +239,24 @@ def test_days_of_the_lane_are_those_of_the_pure_close(history: History, data: st
         if day >= DAY.isoformat() and SKU in rows:
             found = company.row(day)
             assert {name: getattr(found, name) for name in rows[SKU]} == rows[SKU], day
+
+
+def test_a_region_far_behind_another_is_restated_all_the_same() -> None:
+    """What a partition remembers of one region's dates is not forgotten because another region closes later ones."""
+    company, wire = Company(), Wire()
+    company.take([adjusted(wire, 10, 5)])
+    company.alive(hours(25))
+    company.tick(hours(31))
+    ahead = LedgerDay(
+        region="de", business_date=DAY + timedelta(days=60), revision=1, status=Status.FINAL, stand=Stand.CLOSING,
+        asked_at=stamp(hours(31)),
+    )  # fmt: skip
+    assert advance([ahead], company.ledger, lambda *_: 2**50, company.page, 100).partials
+    company.take([adjusted(wire, 18, -4, recorded=24.5)])
+    company.alive(hours(49))
+    found = [day for now in (31.5, 55, 56) for day in company.tick(hours(now))]
+    assert statuses(found)[:2] == [("2024-03-12", 2, "RESTATED"), ("2024-03-13", 1, "FINAL")]
+    assert [day.stand for day in found] == [Stand.CLOSED, Stand.CLOSED]
 
 
 def test_an_answer_to_another_revision_counts_for_nothing() -> None:

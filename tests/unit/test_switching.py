@@ -204,12 +204,13 @@ def test_late_and_wrong_at_once_have_a_page_of_their_own() -> None:
 
 
 def test_nothing_is_missed_before_all_that_was_said_is_read() -> None:
-    """A task that has just started has not read yet what came while it was away: no snapshot counts as missing."""
+    """A task that has just started has not read yet what came while it was away; what comes later does not matter."""
     stage = Stage()
     stage.play(["10:00", "snapshot", "wms", "s1"])
     late_ms = stage.instant_ms("14:00")
-    assert not decide(stage.state, REGION, stage.watermarks, stage.policy, late_ms, caught_up=False).rows
-    assert decide(stage.state, REGION, stage.watermarks, stage.policy, late_ms).rows
+    for read_ms, known in ((stage.instant_ms("10:00"), False), (stage.instant_ms("13:59"), True)):
+        found = decide(stage.state, REGION, stage.watermarks, stage.policy, late_ms, read_ms)
+        assert [verdict.outcome for verdict in found.verdicts] == [Outcome.MISSING] * known
 
 
 @pytest.mark.parametrize(
