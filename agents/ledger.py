@@ -11,7 +11,8 @@ from atp.domain.ledger_account import take
 from atp.domain.ledger_walk import Ledger, Portion, advance, before
 from atp.topics import LEDGER, REGION_PARTIALS
 from tables.intake import heads
-from tables.ledger import late, rows, walks
+from tables.ledger import accounts, late, rows, tails, walks
+from tables.reservations import lines
 from tables.state import state
 
 encode = msgspec.json.encode
@@ -27,7 +28,16 @@ async def ledger(batches: Any) -> None:
             take(batch, rows)
             seen = control.sightings[batch.partition]
             asked = control.asked if config.closed_at_once else ()
-            tell(batch, advance(asked, books, seen.passed_ms, heads.keys_after, config.closed_at_once))
+            tell(batch, advance(asked, books, seen.passed_ms, following, config.closed_at_once))
+
+
+def following(after: str, limit: int) -> list[str]:
+    """The SKUs after one, with what a row of the ledger is made of."""
+    skus = heads.keys_after(after, limit)
+    if skus:
+        for table in (heads, tails, accounts, lines):
+            table.read_ahead(skus[0], skus[-1])
+    return skus
 
 
 def late_skus() -> list[str]:

@@ -20,7 +20,7 @@ from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
 from atp.metrics import CORRECTION_LAG_SECONDS
 from atp.topics import CORRECTIONS, DECISIONS, EXCEPTIONS, REGION_PARTIALS
 from tables.intake import heads
-from tables.reconciliation import books
+from tables.reconciliation import books, truths
 from tables.state import state
 
 encode = msgspec.json.encode
@@ -39,7 +39,16 @@ async def reconciliation(batches: Any) -> None:
                 else:
                     tell(batch, outcome)
             seen = control.sightings[batch.partition]
-            tell(batch, advance(desk, seen.passed_ms, heads.keys_after, config.compared_at_once))
+            tell(batch, advance(desk, seen.passed_ms, following, config.compared_at_once))
+
+
+def following(after: str, limit: int) -> list[str]:
+    """The SKUs after one, with what a search looks at of each."""
+    skus = heads.keys_after(after, limit)
+    if skus:
+        heads.read_ahead(skus[0], skus[-1])
+        truths.read_ahead(skus[0], skus[-1])
+    return skus
 
 
 @singledispatch

@@ -47,13 +47,13 @@ class Settings(BaseSettings):
         0, description="keys/s and task that a sweep of this worker visits at most; 0: as many as the policy says"
     )
     snapshot_rows_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        400, description="rows of a snapshot that a turn takes in, so that facts never wait for them"
+        1_000, description="rows of a snapshot that a turn takes in, so that facts never wait for them"
     )
     compared_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        300, description="SKUs that a turn compares with a snapshot, so that facts never wait for it"
+        150, description="SKUs that are compared with a snapshot in one go, so that facts never wait for it"
     )
     closed_at_once: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        100, description="SKUs whose ledger rows a turn closes, so that facts never wait for it; 0: none, ever"
+        50, description="SKUs whose ledger rows are closed in one go, so that facts never wait for it; 0: none, ever"
     )
     cached_rows: Annotated[int, Field(ge=100)] = Field(10_000, description="decoded rows kept per table and task")
     dead_letters_per_minute: Annotated[int, Field(ge=1)] = Field(

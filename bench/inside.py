@@ -111,7 +111,7 @@ class Inside:
 
     async def go_on(self, task: Any, now_ms: int) -> bool:
         """A turn without records, for an agent that has more to do; whether it still has."""
-        turn = await self._turn(task, [], now_ms, goes_on=True)
+        turn = await self._turn(task, [], now_ms, goes_on=True, burst=True)
         return bool(turn.more_asked)
 
     async def _turn(self, task: Any, records: list[Any], now_ms: int, **asked: bool) -> Any:

@@ -57,7 +57,7 @@ class Turn:
     """What one commit will contain; batches of the turn add to it."""
 
     __slots__ = (
-        "carried", "consumed_ms", "dead_letter_bytes", "dead_letters", "dirty", "due", "goes_on",
+        "burst", "carried", "consumed_ms", "dead_letter_bytes", "dead_letters", "dirty", "due", "goes_on",
         "is_tick", "items", "more_asked", "now_ms", "offsets", "outputs", "partition", "partitions", "records",
         "sweep_asked", "swept", "tables",
     )  # fmt: skip
@@ -77,6 +77,7 @@ class Turn:
         dead_letter_bytes: int = 65_536,
         consumed_ms: int | None = None,
         goes_on: bool = False,
+        burst: bool = False,
     ) -> None:
         self.tables = tables
         self.partition = partition
@@ -90,6 +91,7 @@ class Turn:
         self.dead_letter_bytes = dead_letter_bytes
         self.consumed_ms = now_ms if consumed_ms is None else consumed_ms
         self.goes_on = goes_on
+        self.burst = burst
         self.dirty: dict[str, set[str] | None] = {}  # None: touched as a whole
         self.carried: dict[str, Headers] = {}
         self.items: dict[str, list[Any]] = {}
@@ -291,14 +293,26 @@ class Batch:
             raise BatchFailedError(f"stage {self.stage!r} did not handle its batch")
 
 
-def slices(turn: Turn, first_stage: str, final_stage: str, size: int) -> Iterator[Batch]:
-    """The records of a turn in batches; a tick, or a turn that goes on, is one empty batch without records."""
+def slices(turn: Turn, first_stage: str, final_stage: str, size: int, further: int = 0) -> Iterator[Batch]:
+    """The records of a turn in batches; a tick, or a turn that goes on, is one empty batch without records.
+
+    `further`: so many empty batches may follow as long as an agent has more to do.
+    """
     records = turn.records
     for start in range(0, max(len(records), int(turn.is_tick or turn.goes_on)), size):
-        batch = Batch(turn, records[start : start + size])
-        batch._items[first_stage] = batch.records
-        yield batch
-        turn.items.setdefault(final_stage, []).extend(batch._items.pop(final_stage, ()))
+        yield from _slice(turn, records[start : start + size], first_stage, final_stage)
+    for _ in range(further):
+        if not turn.more_asked:
+            return
+        turn.more_asked = False
+        yield from _slice(turn, [], first_stage, final_stage)
+
+
+def _slice(turn: Turn, records: list[Any], first_stage: str, final_stage: str) -> Iterator[Batch]:
+    batch = Batch(turn, records)
+    batch._items[first_stage] = batch.records
+    yield batch
+    turn.items.setdefault(final_stage, []).extend(batch._items.pop(final_stage, ()))
 
 
 def final_batches(turn: Turn, final_stage: str, size: int) -> Iterator[Batch]:

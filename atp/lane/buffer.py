@@ -36,6 +36,10 @@ class _Topic:
         self.pieces: deque[tuple[list[Record], list[int], int]] = deque()
 
     @property
+    def paced(self) -> bool:
+        return self.most < sys.maxsize
+
+    @property
     def behind(self) -> bool:
         return self.expected < self.end
 
@@ -94,7 +98,7 @@ class Buffer:
 
     def paced(self, name: str) -> bool:
         """Whether this topic is taken in portions."""
-        return self._topics[name].most < sys.maxsize
+        return self._topics[name].paced
 
     def fail(self, error: Exception) -> None:
         """Remember why input stopped; raised at the next take."""
@@ -129,23 +133,28 @@ class Buffer:
                 found = min(found, topic.last_ms)
         return found
 
-    def take(self, limit: int) -> list[Record]:
-        """Records that may be processed now, merged by time, stable per topic and in declared order."""
+    def take(self, limit: int, *, paced: bool = True) -> list[Record]:
+        """Records that may be processed now, merged by time, stable per topic and in declared order.
+
+        `paced`: those of paced topics too.
+        """
         if self._error is not None:
             raise self._error
         horizon = self._horizon()
-        taken = [self._take_topic(topic, min(limit, topic.most), horizon) for topic in self._topics.values()]
+        topics = [topic for topic in self._topics.values() if paced or not topic.paced]
+        taken = [self._take_topic(topic, min(limit, topic.most), horizon) for topic in topics]
         parts = [part for part in taken if part[0]]
         if len(parts) <= 1:
             return parts[0][0] if parts else []
         return _merge(parts)
 
-    def ready(self) -> bool:
-        """Whether a take would return records, or raise."""
+    def ready(self, *, paced: bool | None = None) -> bool:
+        """Whether a take would return records, or raise; `paced`: of paced topics only, or of the others."""
         if self._error is not None:
             return True
         horizon = self._horizon()
-        return any(t.pieces and t.pieces[0][1][0] <= horizon for t in self._topics.values())
+        topics = [topic for topic in self._topics.values() if paced is None or topic.paced is paced]
+        return any(t.pieces and t.pieces[0][1][0] <= horizon for t in topics)
 
     def _horizon(self) -> float:
         behind = [topic.last_ms for topic in self._topics.values() if topic.behind]

@@ -24,6 +24,7 @@ POLL_TIMEOUT_MS = 200
 POLLED_AT_ONCE = 8_000
 PACED_AT_ONCE = 2_000  # of topics that can wait: turning more into records would hold up the others
 ERRORS_IN_A_ROW = 150
+FETCH_MIN_BYTES, FETCH_WAIT_MS = 32_768, 30
 Records = dict[TopicPartition, list[Any]]
 # Asking for a partition nobody has returns nothing but still surfaces the errors of the group.
 NOTHING = TopicPartition("", 0)
@@ -72,7 +73,9 @@ class KafkaInput(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             max_poll_interval_ms=86_400_000,  # the poller below always polls; a busy loop is no reason to leave
-            fetch_max_wait_ms=100,
+            # An answer names every topic-partition: one for every few records would cost more than the records.
+            fetch_min_bytes=FETCH_MIN_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             partition_assignment_strategy=(LaneAssignor(instance, stored),),
         )
 

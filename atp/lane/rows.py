@@ -106,6 +106,17 @@ class Rows:
                 break
         return list(found)
 
+    def read_ahead(self, first: str, last: str) -> None:
+        """Keep the rows of all record keys between two: in key order they cost a tenth of what each costs alone."""
+        hot, cold, size, end = self.hot, self._cold, len(self._prefix), encode((last,))
+        for stored, data in self.store.scan(self._prefix + encode((first,)), self._prefix):
+            found = stored[size:]
+            if found > end and not found.startswith(end):
+                return
+            key = decode(found)
+            if key not in hot and key not in cold:
+                hot[key] = self._decode(data)
+
     def committed(self, key: Key) -> Any:
         """The committed row, decoded afresh, or None."""
         data = self.store.get(self._prefix + encode(key))

@@ -55,6 +55,10 @@ class BaseTable:
     def before_commit(self, rows: Rows) -> None:
         """Last changes before the dirty rows of a task are encoded."""
 
+    def read_ahead(self, first: str, last: str) -> None:
+        """Have the rows of all record keys from one to another at hand: for who walks them in the order of the store."""
+        self.rows.read_ahead(first, last)
+
     @property
     def rows(self) -> Rows:
         """Rows of the open batch."""

@@ -41,6 +41,7 @@ from atp.lane.world import World
 
 T = TypeVar("T")
 ENCODED_AT_ONCE = 2_000  # rows between two yields to the other tasks
+BURST_RECORDS, BURST_SLICES = 250, 8  # as short as a fact's turn: each step of the others' commits waits for one
 
 
 class Task:
@@ -215,7 +216,7 @@ class Task:
             turn = self._begin_turn()
             await self._process(turn)
             await self._commit(turn)
-            self._goes_on = turn.more_asked
+            self._goes_on = turn.more_asked or (self._goes_on and not turn.goes_on)
 
     async def _verify_ownership(self) -> None:
         committed = await self._call(self.world.log.committed(self.partition))
@@ -241,7 +242,7 @@ class Task:
             if delay_s <= 0:
                 return
             # Arrivals shorten the wait only when the interval is already over.
-            waits_for_input = not self._buffer.ready() and self._pace.interval_over(self._now_s())
+            waits_for_input = not self._buffer.ready(paced=False) and self._pace.interval_over(self._now_s())
             event = self._buffer.arrived if waits_for_input else self._nudge
             try:
                 async with asyncio.timeout(delay_s):
@@ -254,10 +255,15 @@ class Task:
         self._nudge.clear()
         if self._verify or self._buffer.broken:
             return 0.0
-        ready = self._buffer.ready()
+        ready = self._buffer.ready(paced=False)
         if ready and self._buffer.count >= self.world.settings.turn_records:
             return 0.0
-        return self._pace.delay_s(self._now_s(), ready or self._goes_on or self._sweep_active() or self._is_due())
+        burst = self._has_burst() and self.world.bursts.free(self, self._wake)
+        return self._pace.delay_s(self._now_s(), ready or burst or self._sweep_active() or self._is_due())
+
+    def _has_burst(self) -> bool:
+        assert self._buffer is not None
+        return self._goes_on or self._buffer.ready(paced=True)
 
     def _sweep_active(self) -> bool:
         if self._sweep is None:
@@ -271,14 +277,15 @@ class Task:
     def _begin_turn(self) -> Turn:
         assert self._buffer is not None
         settings = self.world.settings
-        records = self._buffer.take(settings.turn_records)
+        burst = self._has_burst() and self.world.bursts.begin(self)
+        records = self._buffer.take(settings.turn_records, paced=burst)
         since_s, is_tick = self._pace.begin(self._now_s())
         now_ms = self._time_ms(records)
         return Turn(
             self._tables, self.partition, settings.partitions, records, now_ms, self._buffer.offsets(),
             is_tick=is_tick, due=self._wakes.pop(now_ms, settings.final_keys), swept=self._swept(since_s),
             dead_letter_bytes=settings.dead_letter_bytes, consumed_ms=self._buffer.consumed_ms(now_ms),
-            goes_on=self._goes_on,
+            goes_on=self._goes_on and burst, burst=burst,
         )  # fmt: skip
 
     def _time_ms(self, records: list[Record]) -> int:
@@ -297,8 +304,10 @@ class Task:
 
     async def _process(self, turn: Turn) -> None:
         world, started_s = self.world, self._now_s()
-        early, everywhere = world.early_stages, turn.is_tick or turn.goes_on
-        for batch in slices(turn, early[0], world.final_stage, world.settings.slice_records):
+        early, settings = world.early_stages, world.settings
+        size, further = (BURST_RECORDS, BURST_SLICES) if turn.burst else (settings.slice_records, 0)
+        for batch in slices(turn, early[0], world.final_stage, size, further):
+            everywhere = turn.is_tick or turn.goes_on or not batch.records
             for stage in early:
                 if batch.items(stage) or everywhere:
                     await world.pipeline.run(stage, batch)
@@ -320,6 +329,7 @@ class Task:
         rows = await self._encode_rows()
         changelog, outputs = turn_batches(turn, rows, encode_meta(meta), self.world)
         offsets = {t: at for t, at in turn.offsets.items() if self._committed.get(t) != at}
+        world.bursts.end(self)  # from here on the broker is at work
 
         if writer.transactional:
             await self._call(writer.begin())
@@ -381,6 +391,7 @@ class Task:
 
     async def _let_go(self) -> None:
         """Throw away the producer, the input and every row that is not committed."""
+        self.world.bursts.end(self)
         self.world.log.detach(self.partition)
         for _, rows in self._tables.pairs:
             rows.drop()

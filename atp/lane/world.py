@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from atp.lane.bursts import Bursts
 from atp.lane.ports import Clock, Log, Pipeline, Spawn, Stores
 from atp.lane.settings import LaneSettings
 from atp.lane.table import BaseTable
@@ -30,6 +31,7 @@ class World:
     sweep_table: BaseTable | None = None
     sweep_keys_per_s: Callable[[], int] | None = None  # asked for in every turn; None: as the settings say
     paced: dict[str, int] = field(default_factory=dict)  # input topic → records of it that a turn takes at most
+    bursts: Bursts = field(default_factory=Bursts)
     wall_ms: Callable[[], int] = lambda: 0
     on_trouble: Callable[[int, str, str], None] = lambda partition, state, reason: None
 

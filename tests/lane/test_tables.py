@@ -289,3 +289,21 @@ def test_tables_refuse_to_work_outside_a_batch(use: str) -> None:
     }
     with pytest.raises(NotInBatchError):
         calls[use]()
+
+
+def test_rows_that_are_read_ahead_are_those_that_one_gets() -> None:
+    """Of the keys of a range, with all their parts; what this batch changed or deleted stays as it is."""
+    desk = Desk(Table("t", Row), cached_rows=100)
+    keys = [(sku, part) for sku in ("a", "b", "ba", "c") for part in ("1", "2")]
+    for number, key in enumerate(keys):
+        desk.table[key] = Row(number)
+    desk.commit()
+    desk.crash()
+    desk.table["b", "1"] = Row(99)
+    del desk.table["b", "2"]
+    desk.table.read_ahead("b", "ba")
+    assert {key: row and row.value for key, row in desk.rows.hot.items()} == {
+        ("b", "1"): 99, ("b", "2"): None, ("ba", "1"): 4, ("ba", "2"): 5
+    }  # fmt: skip
+    assert desk.commit() == 2
+    assert desk.table.get(("a", "2")) == Row(1)
