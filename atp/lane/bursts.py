@@ -1,7 +1,7 @@
-"""Work that can wait, of all tasks of a lane: one task at a time does it, so that the others' facts wait for one portion.
+"""Work that can wait, of all tasks of a lane: one task at a time does it, so that facts wait for one portion at most.
 
-A burst is input of a paced topic, or what an agent goes on with. All tasks share one processor: were every task to work
-off its own portion at once, a fact would wait for all of them.
+A burst is input of a paced topic, or what an agent goes on with. All tasks share one processor: were every task to
+work off its own portion at once, a fact would wait for all of them.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class BaseTable:
         """Last changes before the dirty rows of a task are encoded."""
 
     def read_ahead(self, first: str, last: str) -> None:
-        """Have the rows of all record keys from one to another at hand: for who walks them in the order of the store."""
+        """Have the rows of all record keys from one to another at hand, to walk them in the order of the store."""
         self.rows.read_ahead(first, last)
 
     @property
