@@ -102,7 +102,7 @@ def _compared(state: RegionModes, partial: SnapshotCompared, policy: RegionPolic
     series.since_ms = min(series.since_ms, partial.as_of_ms)
     verdicts = [judge(partial.region, series, *ended, policy, now_ms) for ended in series.take(partial)]
     for verdict in verdicts:
-        _weigh(state, verdict, now_ms)
+        _weigh(state, verdict, policy, now_ms)
     return verdicts
 
 
@@ -132,7 +132,7 @@ def decide(
     """
     verdicts = list(_missed(state, region, policy, now_ms, now_ms if read_ms is None else read_ms))
     for verdict in verdicts:
-        _weigh(state, verdict, now_ms)
+        _weigh(state, verdict, policy, now_ms)
     silent = _silent(state, region, watermarks, policy, now_ms)
     released = _release(state, silent, policy, now_ms)
     ended = {channel for channel, word in state.overrides.items() if word.expires_ms <= now_ms}
@@ -156,9 +156,13 @@ def decide(
     return decision
 
 
-def _weigh(state: RegionModes, verdict: Verdict, now_ms: int) -> None:
-    """A breach opens a cause, or begins its count anew; a clean cycle counts for every cause of its source."""
-    state.series[f"{verdict.source}|{verdict.kind}"].note(verdict)
+def _weigh(state: RegionModes, verdict: Verdict, policy: RegionPolicy, now_ms: int) -> None:
+    """A breach opens a cause, or begins its count anew; a clean cycle counts for every cause of its source.
+
+    A snapshot so old that the next one is overdue does not bring back the one that is missing.
+    """
+    series = state.series[f"{verdict.source}|{verdict.kind}"]
+    series.note(verdict)
     if verdict.outcome in BREACHES:
         cause = BREACHES[verdict.outcome]
         evidence = Evidence(
@@ -166,8 +170,11 @@ def _weigh(state: RegionModes, verdict: Verdict, now_ms: int) -> None:
         )
         _breach(state, evidence, now_ms)
         return
+    is_old = series.overdue_ms(policy, now_ms) is not None
     for standing in state.standings.values():
         seen = standing.evidence
+        if is_old and seen.cause is Cause.SNAPSHOT_MISSING:
+            continue
         if seen.source == verdict.source and seen.kind in ("", verdict.kind):
             standing.clean += 1
 

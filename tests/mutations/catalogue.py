@@ -325,6 +325,13 @@ MUTATIONS = [
         "series.overdue_ms(policy, now_ms)",
         "tests/unit/test_switching.py",
     ),
+    one(
+        "an old snapshot stands for the one that is missing",
+        "atp/domain/switching.py",
+        "if is_old and seen.cause",
+        "if False and seen.cause",
+        "tests/unit/test_switching.py",
+    ),
     one("a late fact restates nothing", WALK, "if admitted.time_ms < closed_ms:", "if False:", DAYS),
     one(
         "a date is closed although it does not open as the one before closed",

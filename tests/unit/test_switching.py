@@ -213,6 +213,19 @@ def test_nothing_is_missed_before_all_that_was_said_is_read() -> None:
         assert [verdict.outcome for verdict in found.verdicts] == [Outcome.MISSING] * known
 
 
+def test_an_old_snapshot_does_not_stand_for_the_one_that_is_missing() -> None:
+    """It is told apart by partition: the next one is missed before all have compared it, and stays missed after."""
+    stage = Stage()
+    stage.policy = policy_of(clean_cycles_to_restore=1)
+    stage.as_of_ms["s1"] = stage.instant_ms("10:00")
+    for line in ("14:00 alive wms", "14:00 part wms s1 0", "14:01 part wms s1 1", "14:01 part wms s1 2"):
+        stage.play(line.split())
+    assert [verdict.outcome for verdict in stage.verdicts] == [Outcome.MISSING, Outcome.CLEAN]
+    assert stage.state.channels["web"].causes == ("SNAPSHOT_MISSING",)
+    stage.play("14:02 snapshot wms s2".split())
+    assert stage.state.channels["web"].mode is Mode.CONFIDENT
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
