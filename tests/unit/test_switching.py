@@ -222,7 +222,7 @@ def test_an_old_snapshot_does_not_stand_for_the_one_that_is_missing() -> None:
         stage.play(line.split())
     assert [verdict.outcome for verdict in stage.verdicts] == [Outcome.MISSING, Outcome.CLEAN]
     assert stage.state.channels["web"].causes == ("SNAPSHOT_MISSING",)
-    stage.play("14:02 snapshot wms s2".split())
+    stage.play(["14:02", "snapshot", "wms", "s2"])
     assert stage.state.channels["web"].mode is Mode.CONFIDENT
 
 
