@@ -10,7 +10,7 @@ from atp.app import app, config, control, lane
 from atp.domain.ledger_account import take
 from atp.domain.ledger_walk import Ledger, Portion, advance, before
 from atp.topics import LEDGER, REGION_PARTIALS
-from tables.intake import heads
+from tables import intake
 from tables.ledger import accounts, late, rows, tails, walks
 from tables.reservations import lines
 from tables.state import state
@@ -33,11 +33,7 @@ async def ledger(batches: Any) -> None:
 
 def following(after: str, limit: int) -> list[str]:
     """The SKUs after one, with what a row of the ledger is made of."""
-    skus = heads.keys_after(after, limit)
-    if skus:
-        for table in (heads, tails, accounts, lines):
-            table.read_ahead(skus[0], skus[-1])
-    return skus
+    return intake.following(after, limit, tails, accounts, lines)
 
 
 def late_skus() -> list[str]:

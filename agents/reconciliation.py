@@ -19,7 +19,7 @@ from atp.domain.resolution import decide, note_late, settle
 from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
 from atp.metrics import CORRECTION_LAG_SECONDS
 from atp.topics import CORRECTIONS, DECISIONS, EXCEPTIONS, REGION_PARTIALS
-from tables.intake import heads
+from tables import intake
 from tables.reconciliation import books, truths
 from tables.state import state
 
@@ -44,11 +44,7 @@ async def reconciliation(batches: Any) -> None:
 
 def following(after: str, limit: int) -> list[str]:
     """The SKUs after one, with what a search looks at of each."""
-    skus = heads.keys_after(after, limit)
-    if skus:
-        heads.read_ahead(skus[0], skus[-1])
-        truths.read_ahead(skus[0], skus[-1])
-    return skus
+    return intake.following(after, limit, truths)
 
 
 @singledispatch
