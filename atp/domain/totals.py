@@ -2,7 +2,8 @@
 
     every batch    tally = Tally(); tally.take(fact, topic, region, recorded_ms) for each fact that came
                    (admitted, or refused as TOO_OLD or FUTURE; no duplicates); tally.settle(rows) once
-    every tick     for key, row in rows: send report(*key, row, partition, now_ms), put the row back where it said any
+    every tick     for each row of a node that is known by now: join it to its region's
+                   for key, row in rows: send report(*key, row, partition, now_ms), put the row back where it said any
 
 Rows lie in a table of their own, key (source, region). `arrivals.py` is the region's side. A source numbers its facts
 per region over all topics and partitions, so a partition knows some of the numbers only: it tells which, as bitmaps
@@ -78,7 +79,19 @@ class SourceTotals(msgspec.Struct, array_like=True):
         for seq in numbers:
             came[seq // BLOCK] = came.get(seq // BLOCK, 0) | 1 << seq % BLOCK
         for block, bits in came.items():
-            self.blocks[block] = bitmap(bits | int.from_bytes(self.blocks.get(block, b""), "little"))
+            self._mark(block, bits)
+
+    def _mark(self, block: int, bits: int) -> None:
+        self.blocks[block] = bitmap(bits | int.from_bytes(self.blocks.get(block, b""), "little"))
+
+    def join(self, other: SourceTotals) -> None:
+        """Add what was counted elsewhere."""
+        for hour_ms, topics in other.hours.items():
+            for topic, (facts, units) in topics.items():
+                self.add(hour_ms, topic, facts, units)
+        for block, seen in other.blocks.items():
+            self._mark(block, int.from_bytes(seen, "little"))
+        self.forget()
 
     def forget(self) -> None:
         """Let go of hours that no heartbeat names any more."""
@@ -92,21 +105,24 @@ def bitmap(bits: int) -> bytes:
     return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 
+Place = tuple[str, str, str]  # source, region, and the node where no region is known
+
+
 class Tally:
     """The facts of one batch, summed up before any row is touched."""
 
     __slots__ = ("_numbers", "_sums")
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str], dict[tuple[int, str], list[int]]] = {}
-        self._numbers: dict[tuple[str, str], list[int]] = {}
+        self._sums: dict[Place, dict[tuple[int, str], list[int]]] = {}
+        self._numbers: dict[Place, list[int]] = {}
 
     def take(self, fact: Fact, topic: str, region: str, recorded_ms: int) -> None:
-        """Count a fact that came. `region`: of its node, or its own where no node decides."""
-        source = (fact.source, region)
-        sums = self._sums.get(source)
+        """Count a fact that came. `region`: of its node, or its own where no node decides; empty if none is known."""
+        place = (fact.source, region, "" if region else fact.node or "")
+        sums = self._sums.get(place)
         if sums is None:
-            sums, self._numbers[source] = self._sums.setdefault(source, {}), []
+            sums, self._numbers[place] = self._sums.setdefault(place, {}), []
         hour = (recorded_ms // HOUR_MS, topic)
         found = sums.get(hour)
         if found is None:
@@ -114,17 +130,19 @@ class Tally:
         found[0] += 1
         found[1] += _UNITS[type(fact)](fact)
         if fact.source_seq is not None and 0 <= fact.source_seq < HIGHEST_SEQ:
-            self._numbers[source].append(fact.source_seq)
+            self._numbers[place].append(fact.source_seq)
 
-    def settle(self, rows: Rows[SourceTotals]) -> None:
-        """Add what was counted to the rows."""
-        for source, sums in self._sums.items():
-            row = rows.get(source) or SourceTotals()
+    def settle(self, rows: Rows[SourceTotals], homeless: Rows[SourceTotals]) -> None:
+        """Add what was counted to the rows. `homeless`: by source and node, until the region of the node is known."""
+        for place, sums in self._sums.items():
+            source, region, node = place
+            book, key = (rows, (source, region)) if region else (homeless, (source, node))
+            row = book.get(key) or SourceTotals()
             for (hour, topic), (facts, units) in sums.items():
                 row.add(hour * HOUR_MS, topic, facts, units)
-            row.number(self._numbers[source])
+            row.number(self._numbers[place])
             row.forget()
-            rows[source] = row
+            book[key] = row
 
 
 def report(source: str, region: str, row: SourceTotals, partition: int, now_ms: int) -> Iterator[Partial]:

@@ -30,7 +30,7 @@ class Ears:
 
     def report(self, partition: int, now_ms: int) -> Iterator[Partial]:
         """What is new since the last report."""
-        self._tally.settle(self._rows)
+        self._tally.settle(self._rows, homeless=MemoryRows())  # a simulated node is known from the start
         self._tally = Tally()
         for (source, region), row in list(self._rows.items()):
             yield from report(source, region, row, partition, now_ms)

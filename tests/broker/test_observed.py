@@ -58,7 +58,7 @@ def test_a_worker_is_observed() -> None:
                 TRACES, (count("c", "10:00:00.000", 9), placed("o", "11:00:00.000", 5)), strict=True
             ):
                 send(producer, fact, "S", {"traceparent": trace, "irrelevant": "x"})
-            send(producer, untraced := count("d", "10:00:00.000", 9), "T")
+            send(producer, untraced := count("d", "10:00:00.000", 9, "n2"), "T")
             assert untraced["value"]["sku"] == "T"
             send(producer, count("c", "10:00:00.000", 8), "S")  # cannot have been: "c" said 9
             again = count("e", "10:00:00.000", 9, "nowhere")
@@ -67,6 +67,7 @@ def test_a_worker_is_observed() -> None:
             compare(producer, moment - timedelta(minutes=1))
             flood(broker.bootstrap, 3, 2)
             await_record(config, "S|uk")
+            send(producer, node("n2"), "n2")  # its count came before, and is one of those that the source names
             await_page(port)
         with clients.consumer(config) as reader:
             found: dict[bytes, list[dict[str, bytes]]] = {}

@@ -16,13 +16,18 @@ from atp.commands.processes import open_stores
 FORKED = """
 import os, signal, sys
 from pathlib import Path
+from atp.brokers.kafka import KafkaCluster
 from atp.brokers.process import Child, ended_by_signal
 
 os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.{signal}))
 with ended_by_signal():
-    Child(["sleep", "60"], Path(sys.argv[1]))
+    {start}
     print("went on")
 """
+STARTS = [
+    pytest.param('Child(["sleep", "60"], Path(sys.argv[1]))', id="child"),
+    pytest.param("KafkaCluster(nodes=2)._prepare(Path())", id="kafka"),
+]
 SWALLOWED = """
 import os, signal, time
 from atp.brokers.process import ended_by_signal
@@ -45,14 +50,18 @@ except KeyboardInterrupt:
 def run_script(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     """A program in a process of its own, with its temporary folder."""
     command = [sys.executable, "-c", script, str(folder / "log")]
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    java = folder / "java"
+    java.write_text("#!/bin/sh\nexec sleep 60\n")
+    java.chmod(0o755)
+    environment = {**os.environ, "TMPDIR": str(folder), "PATH": f"{folder}:{os.environ['PATH']}"}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
+@pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("by", ["SIGINT", "SIGTERM"])
-def test_a_signal_that_comes_while_a_child_is_forked_is_not_lost(by: str, tmp_path: Path) -> None:
+def test_a_signal_that_comes_while_a_child_is_forked_is_not_lost(by: str, start: str, tmp_path: Path) -> None:
     """It ends the program when the child has started, and the child with it."""
-    run = run_script(tmp_path, FORKED.format(signal=by))
+    run = run_script(tmp_path, FORKED.format(signal=by, start=start))
     assert run.returncode == -signal.SIGINT
     assert "went on" not in run.stdout
     assert "Exception ignored" not in run.stderr

@@ -46,12 +46,28 @@ class Partition:
         tally = Tally()
         for fact in facts:
             tally.take(fact, STOCK_TOPIC, "uk", at_ms)
-        tally.settle(self.rows)
+        tally.settle(self.rows, MemoryRows())
 
     def report(self, now_ms: int) -> list[Partial]:
         """What it tells, as it comes out of the topic."""
         said = [p for key, row in self.rows.items() for p in report(*key, row, self.number, now_ms)]
         return [parse_partial(msgspec.json.decode(msgspec.json.encode(partial))) for partial in said]
+
+
+def test_facts_of_an_unknown_node_are_kept_until_its_region_is_known() -> None:
+    """They are counted by node; joined to a region's row they are told as if they had come there."""
+    known, late, homeless = Partition(0), Partition(0), MemoryRows[SourceTotals]()
+    facts = [shipped(2, seq=5), shipped(3, seq=BLOCK), shipped(4)]
+    known.take(*facts)
+    tally = Tally()
+    for fact in facts[:2]:
+        tally.take(fact, STOCK_TOPIC, "", TEN_MS)
+    tally.settle(late.rows, homeless)
+    assert late.report(TEN_MS + REPORT_MS) == []
+    late.take(facts[2])
+    row = late.rows["ims", "uk"]
+    row.join(homeless["ims", "N1"])
+    assert late.report(TEN_MS + REPORT_MS) == known.report(TEN_MS + REPORT_MS)
 
 
 def hear(region: Arrivals, said: list[Partial], now_ms: int = TEN_MS) -> None:
