@@ -93,10 +93,10 @@ def watch(batch: Any, late: LateFact | None) -> None:
 def find_homes() -> None:
     """Give what came of nodes that nobody knew to the regions of those that are known by now."""
     for source, name in [key for key, _ in homeless.scan()]:
-        node = control.world.nodes.get(name)
-        if node is not None:
+        node, came = control.world.nodes.get(name), homeless.get((source, name))
+        if node is not None and came is not None:  # this turn may have seen to it already
             row = totals.get((source, node.region)) or SourceTotals()
-            row.join(homeless[source, name])
+            row.join(came)
             totals[source, node.region] = row
             del homeless[source, name]
 
