@@ -47,10 +47,10 @@ class Settings(BaseSettings):
         0, description="keys/s and task that a sweep of this worker visits at most; 0: as many as the policy says"
     )
     snapshot_rows_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1_000, description="rows of a snapshot that a turn takes in, so that facts never wait for them"
+        400, description="rows of a snapshot that a turn takes in, so that facts never wait for them"
     )
     compared_at_once: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        150, description="SKUs that are compared with a snapshot in one go, so that facts never wait for it"
+        100, description="SKUs that are compared with a snapshot in one go, so that facts never wait for it"
     )
     closed_at_once: Annotated[int, Field(ge=0, le=10_000)] = Field(
         50, description="SKUs whose ledger rows are closed in one go, so that facts never wait for it; 0: none, ever"

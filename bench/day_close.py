@@ -24,7 +24,7 @@ from bench.reconcile import Shop, beside_traffic, drive, traffic_options
 PLACES = [("uk", "uk-1"), ("de", "de-1")]
 CLOSE_LIMIT_S = 1200.0
 # closed as soon as its source has passed midnight, whatever the time of day of the run
-POLICY = {"scope": "default", "version": 1, "ledger_grace_s": 0, "ledger_final_at": "00:00:00"}
+POLICY = {"scope": "default", "version": 1, "ledger_grace_s": 0, "ledger_final_at": "00:00"}
 
 
 class Day(Shop):

@@ -293,17 +293,17 @@ class Batch:
             raise BatchFailedError(f"stage {self.stage!r} did not handle its batch")
 
 
-def slices(turn: Turn, first_stage: str, final_stage: str, size: int, further: int = 0) -> Iterator[Batch]:
+def slices(
+    turn: Turn, first_stage: str, final_stage: str, size: int, further: Callable[[], bool] = lambda: False
+) -> Iterator[Batch]:
     """The records of a turn in batches; a tick, or a turn that goes on, is one empty batch without records.
 
-    `further`: so many empty batches may follow as long as an agent has more to do.
+    `further`: whether another empty batch may follow where an agent has more to do.
     """
     records = turn.records
     for start in range(0, max(len(records), int(turn.is_tick or turn.goes_on)), size):
         yield from _slice(turn, records[start : start + size], first_stage, final_stage)
-    for _ in range(further):
-        if not turn.more_asked:
-            return
+    while turn.more_asked and further():
         turn.more_asked = False
         yield from _slice(turn, [], first_stage, final_stage)
 

@@ -96,10 +96,6 @@ class Buffer:
         """Whether enough of this topic is buffered."""
         return self._topics[name].count >= self._limit
 
-    def paced(self, name: str) -> bool:
-        """Whether this topic is taken in portions."""
-        return self._topics[name].paced
-
     def fail(self, error: Exception) -> None:
         """Remember why input stopped; raised at the next take."""
         self._error = self._error or error

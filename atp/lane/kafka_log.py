@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka.structs import TopicPartition
@@ -26,6 +26,7 @@ class KafkaLog:
         settings: LaneSettings,
         name: str,
         inputs: list[str],
+        paced: Collection[str],
         stored: Callable[[], list[int]],
         on_revoked: Callable[[], None],
         on_assigned: Callable[[set[int]], None],
@@ -33,7 +34,7 @@ class KafkaLog:
     ) -> None:
         self._settings = settings
         self._name = name
-        self._inputs = inputs
+        self._inputs, self._paced = inputs, paced
         self._group_id = settings.group_id or name
         self.transactional = settings.guarantee == "exactly_once"
         self._callbacks = (stored, on_revoked, on_assigned, on_fatal)
@@ -53,7 +54,7 @@ class KafkaLog:
 
     async def join(self) -> None:
         """Join the group: assignments begin to arrive."""
-        self._input = KafkaInput(self._settings, self._inputs, self._group_id, *self._callbacks)
+        self._input = KafkaInput(self._settings, self._inputs, self._paced, self._group_id, *self._callbacks)
         with translated("join"):
             await self._input.start()
 

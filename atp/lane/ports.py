@@ -114,9 +114,6 @@ class Sink(Protocol):
     def full(self, topic: str) -> bool:
         """Whether this topic should not be fetched for now."""
 
-    def paced(self, topic: str) -> bool:
-        """Whether records of this topic can wait for those of others."""
-
     def fail(self, error: Exception) -> None:
         """The input broke; nothing more will be delivered before the next attach."""
 

@@ -155,7 +155,7 @@ class Lane:
         """Connect, follow the views, join the group; the tasks to supervise."""
         self.manager = manager = Manager(self.world)
         log = KafkaLog(
-            self.settings, self.full_name, self.world.inputs, self.stores.local,
+            self.settings, self.full_name, self.world.inputs, self.world.paced, self.stores.local,
             manager.revoked, manager.assigned, on_fatal,
         )  # fmt: skip
         self.world.log = self._log = log

@@ -41,7 +41,8 @@ from atp.lane.world import World
 
 T = TypeVar("T")
 ENCODED_AT_ONCE = 2_000  # rows between two yields to the other tasks
-BURST_RECORDS, BURST_SLICES = 250, 8  # as short as a fact's turn: each step of the others' commits waits for one
+BURST_RECORDS = 125  # a slice as short as a fact's turn: each step of the others' commits waits for one
+BURST_S = 0.05  # within it an agent may go on: facts of this partition wait for the whole turn
 
 
 class Task:
@@ -258,8 +259,9 @@ class Task:
         ready = self._buffer.ready(paced=False)
         if ready and self._buffer.count >= self.world.settings.turn_records:
             return 0.0
-        burst = self._has_burst() and self.world.bursts.free(self, self._wake)
-        return self._pace.delay_s(self._now_s(), ready or burst or self._sweep_active() or self._is_due())
+        if self._has_burst() and self.world.bursts.free(self, self._wake):
+            return 0.0  # the others have had theirs meanwhile: that is pause enough
+        return self._pace.delay_s(self._now_s(), ready or self._sweep_active() or self._is_due())
 
     def _has_burst(self) -> bool:
         assert self._buffer is not None
@@ -304,9 +306,9 @@ class Task:
 
     async def _process(self, turn: Turn) -> None:
         world, started_s = self.world, self._now_s()
-        early, settings = world.early_stages, world.settings
-        size, further = (BURST_RECORDS, BURST_SLICES) if turn.burst else (settings.slice_records, 0)
-        for batch in slices(turn, early[0], world.final_stage, size, further):
+        early, until_s = world.early_stages, started_s + BURST_S
+        size = BURST_RECORDS if turn.burst else world.settings.slice_records
+        for batch in slices(turn, early[0], world.final_stage, size, lambda: turn.burst and self._now_s() < until_s):
             everywhere = turn.is_tick or turn.goes_on or not batch.records
             for stage in early:
                 if batch.items(stage) or everywhere:
@@ -334,7 +336,7 @@ class Task:
         if writer.transactional:
             await self._call(writer.begin())
             acked = await self._call(writer.send(changelog + outputs))
-            if offsets:
+            if offsets:  # late: who asks for committed offsets waits from here to the end of the transaction
                 await self._call(writer.send_offsets(offsets))
             await self._call(writer.commit())
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from atp.lane.batch import TaskTables, Turn, slices
 from atp.lane.buffer import Buffer
 from atp.lane.bursts import Bursts
+from atp.lane.wakes import Wakes
 from tests.lane.test_flow import chunk
 
 
@@ -44,3 +46,14 @@ def test_a_turn_without_the_burst_takes_the_other_topics_only() -> None:
     assert [(r.topic, r.offset) for r in b.take(100, paced=False)] == [("a", 0)]
     assert b.offsets() == {"a": 1, "b": 0}
     assert [(r.topic, r.offset) for r in b.take(100)] == [("b", 0), ("b", 1)]
+
+
+def test_an_agent_goes_on_while_it_may_and_wants_to() -> None:
+    """What it does not get done within its turn stays asked for; what nobody asks for is not done."""
+    turn, may, steps = Turn(TaskTables([], Wakes()), 0, 1, [], 0, {}, goes_on=True), [True, True, False], 0
+    for batch in slices(turn, "first", "last", 10, lambda: may.pop(0)):
+        steps += 1
+        batch.go_on()
+    assert (steps, turn.more_asked) == (3, True)
+    turn.more_asked = False
+    assert len(list(slices(turn, "first", "last", 10, lambda: True))) == 1

@@ -44,7 +44,9 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     await asyncio.to_thread(create, bootstrap, topics)
     assigned: asyncio.Queue[set[int]] = asyncio.Queue()
     settings = LaneSettings(bootstrap_servers=bootstrap, data_dir="", partitions=PARTITIONS, session_timeout_ms=6_000)
-    log = KafkaLog(settings, prefix, topics[:2], list, lambda: None, assigned.put_nowait, lambda error: None)
+    log = KafkaLog(
+        settings, prefix, topics[:2], topics[1:2], list, lambda: None, assigned.put_nowait, lambda error: None
+    )
     await log.start()
     await log.join()
     assert await asyncio.wait_for(assigned.get(), 30) == {0, 1}
@@ -204,10 +206,6 @@ class Collector:
     def full(self, topic: str) -> bool:
         """As the test says."""
         return self.is_full
-
-    def paced(self, topic: str) -> bool:
-        """No topic can wait."""
-        return False
 
     def fail(self, error: Exception) -> None:
         """Keep it."""

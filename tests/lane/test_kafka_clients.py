@@ -14,7 +14,7 @@ from atp.lane import kafka_log
 from atp.lane.assignor import LaneAssignor
 from atp.lane.buffer import Buffer
 from atp.lane.errors import EvictedError, FencedError, TransientError
-from atp.lane.kafka_input import PACED_AT_ONCE, KafkaInput, Records, _Feed
+from atp.lane.kafka_input import KafkaInput
 from atp.lane.kafka_log import KafkaLog
 from atp.lane.kafka_reader import make_consumer
 from atp.lane.kafka_writer import KafkaWriter
@@ -83,7 +83,7 @@ async def test_every_worker_uses_the_same_transactional_id_for_a_partition(monke
 
     monkeypatch.setattr(kafka_log, "open_producer", open_producer)
     for _ in range(2):
-        log = KafkaLog(SETTINGS, "atp-sku", ["a"], list, lambda: None, lambda owned: None, lambda error: None)
+        log = KafkaLog(SETTINGS, "atp-sku", ["a"], [], list, lambda: None, lambda owned: None, lambda error: None)
         log.transactional = True
         await log.open_writer(3)
     assert opened == ["atp-sku-3", "atp-sku-3"]
@@ -99,7 +99,9 @@ async def test_consumers_see_committed_records_only_and_never_reset() -> None:
 def member(instance_id: str | None, told: list[Any]) -> KafkaInput:
     """A member of a group that notes what it is told."""
     settings = LaneSettings(bootstrap_servers="nowhere:1", data_dir="", instance_id=instance_id)
-    return KafkaInput(settings, ["a", "b"], "g", list, lambda: told.append("revoked"), told.append, told.append)
+    return KafkaInput(
+        settings, ["a", "b"], ["a"], "g", list, lambda: told.append("revoked"), told.append, told.append
+    )
 
 
 async def test_a_member_is_static_and_assigned_by_our_assignor_alone() -> None:
@@ -113,6 +115,7 @@ async def test_a_static_member_that_lost_its_identity_ends() -> None:
     """The group gave its name to a successor: joining again would take it back, for ever."""
     told: list[Any] = []
     evicted = member("worker-1", told)
+    evicted._paced = []
     evicted.consumer._coordinator = SimpleNamespace(member_id="m-1")
     evicted.on_partitions_assigned([TopicPartition("a", 3), TopicPartition("b", 3)])
     evicted.on_partitions_revoked([])
@@ -123,44 +126,34 @@ async def test_a_static_member_that_lost_its_identity_ends() -> None:
 
 
 class ScriptedConsumer:
-    """Has fetched so many records of each topic-partition, and hands them out in the order of its fetches."""
+    """Notes what it is to fetch."""
 
-    def __init__(self, fetched: dict[TopicPartition, int]) -> None:
-        self.fetched, self.positions = fetched, dict.fromkeys(fetched, 0)
+    def __init__(self) -> None:
+        self.wanted: dict[TopicPartition, int] = {}
 
-    async def position(self, tp: TopicPartition) -> int:
-        """What was handed out."""
-        return self.positions[tp]
+    def seek(self, tp: TopicPartition, at: int) -> None:
+        """From here on."""
+        self.wanted[tp] = at
 
-    async def getmany(self, *tps: TopicPartition, timeout_ms: int, max_records: int) -> Records:
-        """As aiokafka does: the oldest fetch first, until there are enough."""
-        got = {}
-        for tp in self.fetched:
-            count = min(max_records, self.fetched[tp] - self.positions[tp]) if tp in tps else 0
-            if count:
-                at = self.positions[tp]
-                got[tp] = [SimpleNamespace(**FIELDS, topic=tp.topic, offset=at + number) for number in range(count)]
-                self.positions[tp], max_records = at + count, max_records - count
-        return got
+    def pause(self, tp: TopicPartition) -> None:
+        """Not now."""
+        del self.wanted[tp]
 
-    def last_poll_timestamp(self, _tp: TopicPartition) -> int:
-        """The broker answered once."""
-        return 1
-
-    def last_stable_offset(self, tp: TopicPartition) -> int:
-        """All that was fetched."""
-        return self.fetched[tp]
+    def resume(self, tp: TopicPartition) -> None:
+        """Again."""
+        assert tp in self.wanted
 
 
-FIELDS = {"partition": 0, "timestamp": 1, "key": b"k", "value": b"1", "headers": ()}
-
-
-async def test_a_burst_in_a_paced_topic_does_not_make_others_wait() -> None:
-    """What the client fetched first comes first out of it: ten thousand rows must not go before one fact."""
-    rows, facts = TopicPartition("a", 0), TopicPartition("b", 0)
-    input_, buffer = member(None, []), Buffer({"a": 0, "b": 0}, {"a": 10_000, "b": 1}, 50_000, 3_600_000, {"a": 400})
-    input_.consumer = ScriptedConsumer({rows: 10_000, facts: 1})
-    input_._feeds = {tp: _Feed(0, buffer, tp.topic) for tp in (rows, facts)}
-    await input_._poll()
-    assert sorted({record.topic for record in buffer.take(1_000)}) == ["a", "b"]
-    assert input_.consumer.positions == {rows: PACED_AT_ONCE, facts: 1}
+async def test_topics_that_can_wait_are_fetched_apart() -> None:
+    """A client fetches nothing while records of its last fetch wait: rows of a burst would hold up facts."""
+    rows, facts = TopicPartition("a", 3), TopicPartition("b", 3)
+    input_, buffer = member(None, []), Buffer({"a": 7, "b": 8}, {"a": 10_000, "b": 9}, 50_000, 3_600_000, {"a": 400})
+    assert input_._patient is not None
+    assert input_._patient.consumer is not input_.consumer
+    urgent, patient = ScriptedConsumer(), ScriptedConsumer()
+    input_.consumer = input_._urgent.consumer = urgent
+    input_._patient.consumer = patient
+    input_.on_partitions_assigned([rows, facts])
+    assert urgent.wanted == {}
+    input_.attach(3, {"a": 7, "b": 8}, buffer)
+    assert (urgent.wanted, patient.wanted) == ({facts: 8}, {rows: 7})
