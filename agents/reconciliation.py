@@ -17,13 +17,11 @@ from atp.domain.reconciliation import advance, take_marker, take_row
 from atp.domain.refusals import Refusal
 from atp.domain.resolution import decide, note_late, settle
 from atp.domain.snapshots import KINDS, SnapshotClosed, decode_snapshot
-from atp.lane.ports import Record
 from atp.metrics import CORRECTION_LAG_SECONDS
 from atp.topics import CORRECTIONS, DECISIONS, EXCEPTIONS, REGION_PARTIALS
 from tables import intake
 from tables.reconciliation import books, truths
 from tables.state import state
-from tables.stock import indexes, nodes
 
 encode = msgspec.json.encode
 
@@ -34,7 +32,6 @@ async def reconciliation(batches: Any) -> None:
     async for batch in batches:
         with batch:
             desk = Desk(books, state, control.world, config.horizons, batch.now_ms, batch.partition, batch.partitions)
-            intake.near(named(batch), truths, nodes, indexes)
             for item in batch:
                 outcome = take(item, desk, batch)
                 if isinstance(outcome, Refusal):
@@ -43,12 +40,6 @@ async def reconciliation(batches: Any) -> None:
                     tell(batch, outcome)
             seen = control.sightings[batch.partition]
             tell(batch, advance(desk, seen.passed_ms, following, config.compared_at_once))
-
-
-def named(batch: Any) -> list[str]:
-    """The SKUs of a snapshot's rows, in order: mostly they come in it."""
-    rows = [item.key for item in batch if isinstance(item, Record) and item.key and item.topic != DECISIONS.name]
-    return sorted({key.decode(errors="replace") for key in rows})
 
 
 def following(after: str, limit: int) -> list[str]:

@@ -14,18 +14,6 @@ def following(after: str, limit: int, *tables: BaseTable) -> list[str]:
     """The SKUs after one in the order of the store, with their heads and their rows of other tables at hand."""
     skus = heads.keys_after(after, limit)
     if skus:
-        _read_ahead(skus[0], skus[-1], tables)
+        for table in (heads, *tables):
+            table.read_ahead(skus[0], skus[-1])
     return skus
-
-
-def near(skus: list[str], *tables: BaseTable) -> None:
-    """Have what these SKUs, in order, need at hand, as `following` does, if few others lie between them."""
-    if skus:
-        between = heads.keys_after(skus[0], 2 * len(skus))
-        if between and between[-1] >= skus[-1]:
-            _read_ahead(skus[0], skus[-1], tables)
-
-
-def _read_ahead(first: str, last: str, tables: tuple[BaseTable, ...]) -> None:
-    for table in (heads, *tables):
-        table.read_ahead(first, last)

@@ -19,7 +19,6 @@ from atp.lane.memory import MemoryStore
 from atp.lane.rows import Rows
 from atp.lane.spread import SpreadTable
 from atp.lane.table import BaseTable, Table
-from tables import intake
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -308,27 +307,3 @@ def test_rows_that_are_read_ahead_are_those_that_one_gets() -> None:
     }  # fmt: skip
     assert desk.commit() == 2
     assert desk.table.get(("a", "2")) == Row(1)
-
-
-@pytest.mark.parametrize(
-    ("skus", "at_hand"),
-    [
-        (["b", "c"], ["b", "c"]),
-        (["c"], ["c"]),
-        (["a", "f"], []),
-        (["b", "d", "f"], ["b", "c", "d", "e", "f"]),
-        ([], []),
-    ],
-)
-def test_skus_that_lie_near_each_other_are_read_ahead(
-    skus: list[str], at_hand: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A snapshot in key order is; for a few SKUs from anywhere, nobody reads all that lie between them."""
-    desk = Desk(Table("t", Row), cached_rows=100)
-    for number, sku in enumerate("abcdef"):
-        desk.table[sku,] = Row(number)
-    desk.commit()
-    desk.crash()
-    monkeypatch.setattr(intake, "heads", desk.table)
-    intake.near(skus)
-    assert [sku for (sku,) in desk.rows.hot] == at_hand
