@@ -20,12 +20,19 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".cache" / "compiled"
 DOMAIN = (
-    "as_of", "availability", "damages", "decoding", "documents", "fold", "intake", "journal", "receipts",
-    "reconciliation", "record", "reservations", "resolution", "routing", "series", "snapshots", "stock", "times",
-    "truth",
+    "as_of", "availability", "daily_ledger", "damages", "decoding", "documents", "fold", "intake", "journal", "lags",
+    "lateness", "ledger_account", "ledger_book", "ledger_days", "ledger_demand", "ledger_difference", "ledger_rows",
+    "ledger_rules", "ledger_settle", "ledger_walk", "nodes", "policy", "receipts", "reconciliation", "record",
+    "reservations", "resolution", "routing", "series", "snapshots", "stock", "times", "totals", "truth",
 )  # fmt: skip
 LANE = ("batch", "buffer", "kafka_reader", "keys", "linear", "marks", "pack", "rows", "spread", "table")
-MODULES = (*(f"atp.domain.{name}" for name in DOMAIN), *(f"atp.lane.{name}" for name in LANE))
+AGENTS = ("availability", "intake", "lags", "ledger", "receipts", "reconciliation", "reservations", "stock")
+MODULES = (
+    *(f"atp.domain.{name}" for name in DOMAIN),
+    *(f"atp.lane.{name}" for name in LANE),
+    "atp.fact_tally",
+    *(f"agents.{name}" for name in AGENTS),
+)
 
 
 def source_of(module: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 
@@ -16,19 +17,19 @@ from atp.domain.rows import SpreadRows
 
 
 def ledger_of(
-    sku: str, rows: LedgerRows, lines: SpreadRows[Line], rules: Rules, region: str | None = None
+    sku: str, rows: LedgerRows, lines: SpreadRows[Line], rules: Rules, regions: Collection[str] | None = None
 ) -> SkuLedger:
-    """The ledger of a SKU by what a worker keeps of it; of a region alone, it says nothing of the others."""
+    """The ledger of a SKU by what a worker keeps of it; of some regions alone, it says nothing of the others."""
     demand = {key: demand_of(line) for key, line in lines.items(sku) if line.versions}
     postings = postings_of(sku, rows)
-    if region is not None:
-        postings = [posting for posting in postings if _concerns(posting, region, rules)]
+    if regions is not None:
+        postings = [posting for posting in postings if _concerns(posting, regions, rules)]
     return reckon(Facts(sku, postings, demand), rules, opening_of(sku, rows, rules.horizons))
 
 
-def _concerns(posting: Posting, region: str, rules: Rules) -> bool:
-    """Whether a fact may change stock of a region: a document may move from one to another."""
-    return posting.document is not None or rules.region_of(posting.node) == region
+def _concerns(posting: Posting, regions: Collection[str], rules: Rules) -> bool:
+    """Whether a fact may change stock of some regions: a document may move from one to another."""
+    return posting.document is not None or rules.region_of(posting.node) in regions
 
 
 def row_of(ledger: SkuLedger, region: str, ordinal: int, revision: int, status: Status) -> Any:

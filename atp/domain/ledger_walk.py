@@ -1,13 +1,14 @@
 """A partition's part in the day close: rows of all its SKUs once, later those of SKUs that late facts changed.
 
 before    a fact dated on a date that was walked changes its row: the figures as they were published are kept
-walk      a date asked for: every SKU's row and the sum over them, a portion at a time; what is past is settled
+walk      a date asked for: every SKU's row and the sum over them, a portion at a time; what is past is settled.
+          Regions whose date ends at the same midnight go together: a SKU is read, and reckoned, once for all of them
 again     the next revision of a walked date: the rows that differ, and the sum with them
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date
 from operator import add, attrgetter, sub
 from typing import Any, NamedTuple
@@ -93,14 +94,14 @@ class Ledger(NamedTuple):
         """Put the walks back."""
         self.walks[(BOOK,)] = book
 
-    def of(self, sku: str, rules: Rules, region: str | None = None) -> SkuLedger:
-        """The ledger of a SKU, or of one region of it, by what is known now."""
-        return ledger_of(sku, self.rows, self.state.reservations.lines, rules, region)
+    def of(self, sku: str, rules: Rules, regions: Collection[str] | None = None) -> SkuLedger:
+        """The ledger of a SKU, or of some regions of it, by what is known now."""
+        return ledger_of(sku, self.rows, self.state.reservations.lines, rules, regions)
 
     def row(self, sku: str, key: str, revision: int, status: Status, rules: Rules) -> Any:
         """The row of a SKU on a date, by what is known now; None if it has none."""
         day, _, region = key.partition("|")
-        return row_of(self.of(sku, rules, region), region, date.fromisoformat(day).toordinal(), revision, status)
+        return row_of(self.of(sku, rules, [region]), region, date.fromisoformat(day).toordinal(), revision, status)
 
 
 def key_of(asked: LedgerDay) -> str:
@@ -148,42 +149,50 @@ class Portion(msgspec.Struct):
     more: bool = False
 
 
+Going = tuple[LedgerDay, Walk]  # a date that is asked for, and how far its SKUs were walked
+
+
 def advance(
     asked: Iterable[LedgerDay], ledger: Ledger, passed: Callable[[str, str], int], page: Page, limit: int
 ) -> Portion:
     """Say which dates changed; then go on with the first date that is asked for and may be answered."""
     book, portion = ledger.book, Portion()
     portion.partials += _changed(book, ledger.partition)
+    going = []
     for day in sorted(asked, key=key_of):
         walk = book.walks.get(key_of(day)) or Walk(day.revision, _end_ms(day, ledger))
         if not walk.answers(day) and _all_came(day, ledger, passed, walk.end_ms):
             book.walks[key_of(day)] = walk
-            _go_on(day, walk, ledger, page, limit, portion)
-            break
+            going.append((day, walk))
+    if going:
+        _go_on(going, ledger, page, limit, portion)
     if portion.partials or portion.more:
         _forget(book)
         ledger.keep(book)
     return portion
 
 
-def _go_on(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
-    """The next piece of a date; after the last one, its sums."""
-    if walk.done:
-        _again(day, walk, ledger, limit, portion)
+def _go_on(going: list[Going], ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
+    """The next piece of the first date, and of those that go with it; after the last one, its sums."""
+    first = going[0]
+    worked = [first]
+    if first[1].done:
+        _again(*first, ledger, limit, portion)
     else:
-        _walk(day, walk, ledger, page, limit, portion)
-    portion.more = not walk.answers(day)
-    if not portion.more:
-        portion.partials.append(
-            LedgerTotalled(
-                region=day.region,
-                business_date=day.business_date,
-                revision=day.revision,
-                partition=ledger.partition,
-                rows=walk.rows,
-                totals=dict(zip(FIGURES, walk.totals, strict=True)),
+        worked = _walk(going, ledger, page, limit, portion)
+    for day, walk in worked:
+        if walk.answers(day):
+            portion.partials.append(
+                LedgerTotalled(
+                    region=day.region,
+                    business_date=day.business_date,
+                    revision=day.revision,
+                    partition=ledger.partition,
+                    rows=walk.rows,
+                    totals=dict(zip(FIGURES, walk.totals, strict=True)),
+                )
             )
-        )
+    portion.more = not all(walk.answers(day) for day, walk in going)
 
 
 def _end_ms(day: LedgerDay, ledger: Ledger) -> int:
@@ -222,26 +231,45 @@ def _all_came(day: LedgerDay, ledger: Ledger, passed: Callable[[str, str], int],
     return all(passed(source, day.region) >= end_ms for source in {*required, *heard})
 
 
-def _walk(day: LedgerDay, walk: Walk, ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
-    key, rules = key_of(day), rules_of(ledger.world, ledger.horizons, walk.end_ms)
-    ordinal = day.business_date.toordinal()
-    # every region walks all SKUs: of none must it reckon the others
-    alone = day.region if ledger.world.nodes.regions != [day.region] else None
-    skus = page(walk.cursor, limit)
+def _walk(going: list[Going], ledger: Ledger, page: Page, limit: int, portion: Portion) -> list[Going]:
+    """Walk on with all dates that end with the first one and lie furthest behind, up to where another stands."""
+    end_ms = going[0][1].end_ms
+    behind, ahead = _level([one for one in going if one[1].end_ms == end_ms and not one[1].done])
+    rules, regions = rules_of(ledger.world, ledger.horizons, end_ms), {day.region for day, _ in behind}
+    # who does not walk for all regions must not reckon those of the others
+    some = regions if not regions.issuperset(ledger.world.nodes.regions) else None
+    skus = page(behind[0][1].cursor, limit)
+    done = len(skus) < limit
+    if skus and ahead is not None and skus[-1].encode() > ahead.encode():
+        skus, done = [sku for sku in skus if sku.encode() <= ahead.encode()], False
     for sku in skus:
-        found = ledger.of(sku, rules, alone)
-        row = row_of(found, day.region, ordinal, day.revision, day.status)
-        if row is not None:
-            portion.rows.append(row)
-            walk.add(figures_of(row), +1)
+        found = ledger.of(sku, rules, some)
+        for day, walk in behind:
+            _row(sku, found, day, walk, ledger, portion)
         head = ledger.state.heads.get((sku,))
         until_ms = settled_until_ms(head.stream_ms, ledger.horizons) if head is not None else -FOREVER_MS
         if is_due(sku, ledger.rows, until_ms):
-            settle(ledger.of(sku, rules) if alone else found, ledger.rows, rules, until_ms)
-        walk.cursor = sku
-        if walk.late and (known := ledger.late.get((sku,))) is not None and known.rows.pop(key, None) is not None:
-            _settled(sku, known, walk, ledger)
-    walk.done = len(skus) < limit
+            settle(ledger.of(sku, rules) if some else found, ledger.rows, rules, until_ms)
+    for _, walk in behind:
+        walk.cursor, walk.done = skus[-1] if skus else walk.cursor, done
+    return behind
+
+
+def _level(going: list[Going]) -> tuple[list[Going], str | None]:
+    """Those that lie furthest behind, side by side, and where the next one stands; None: they are all."""
+    cursors = sorted({walk.cursor for _, walk in going}, key=str.encode)
+    behind = [one for one in going if one[1].cursor == cursors[0]]
+    return behind, cursors[1] if len(cursors) > 1 else None
+
+
+def _row(sku: str, found: SkuLedger, day: LedgerDay, walk: Walk, ledger: Ledger, portion: Portion) -> None:
+    """The row of a SKU on a date that is walked; that it changes is not to be told any more."""
+    row = row_of(found, day.region, day.business_date.toordinal(), day.revision, day.status)
+    if row is not None:
+        portion.rows.append(row)
+        walk.add(figures_of(row), +1)
+    if walk.late and (known := ledger.late.get((sku,))) is not None and known.rows.pop(key_of(day), None) is not None:
+        _settled(sku, known, walk, ledger)
 
 
 def _settled(sku: str, known: Published, walk: Walk, ledger: Ledger) -> None:

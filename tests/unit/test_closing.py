@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from itertools import product as product_of
 from typing import Any
 
 import msgspec
@@ -257,6 +258,56 @@ def test_a_region_far_behind_another_is_restated_all_the_same() -> None:
     found = [day for now in (31.5, 55, 56) for day in company.tick(hours(now))]
     assert statuses(found)[:2] == [("2024-03-12", 2, "RESTATED"), ("2024-03-13", 1, "FINAL")]
     assert [day.stand for day in found] == [Stand.CLOSED, Stand.CLOSED]
+
+
+def walked(regions: list[str], limit: int, headstart: int) -> tuple[dict[tuple[str, str], Any], int]:
+    """Rows by (region, SKU) of a date of regions, the first of which is asked for some portions earlier.
+
+    And how many SKUs were turned over.
+    """
+    company, wire, seen = Company(), Wire(), 0
+    company.product.node("B1", "de")
+    for number, node in product_of(range(7), ("N1", "B1")):
+        told = wire.stock(
+            "adjusted", hours(10), node=node, sku=f"S{number}", state="sellable", delta=number + 1, reason="found"
+        )
+        company.take([told])
+
+    def page(after: str, most: int) -> list[str]:
+        nonlocal seen
+        found = company.page(after, most)
+        seen += len(found)
+        return found
+
+    asked = [
+        LedgerDay(
+            region=region, business_date=DAY, revision=1, status=Status.FINAL, stand=Stand.CLOSING,
+            asked_at=stamp(hours(31)),
+        )
+        for region in regions
+    ]  # fmt: skip
+    rows: dict[tuple[str, str], Any] = {}
+    answered: list[str] = []
+    for number in range(30):
+        now = asked[:1] if number < headstart else asked
+        portion = advance(now, company.ledger, lambda *_: 2**50, page, limit)
+        for row in portion.rows:
+            assert (row.region, row.sku) not in rows, "a row was published twice"
+            rows[row.region, row.sku] = row
+        answered += [partial.region for partial in portion.partials]
+    assert sorted(answered) == sorted(regions)
+    return rows, seen
+
+
+@pytest.mark.parametrize("headstart", [0, 1, 2, 5])
+def test_regions_that_end_at_the_same_midnight_are_walked_together(headstart: int) -> None:
+    """One that is asked for later catches up first; the rows are those of each region alone, once each."""
+    alone = walked(["uk"], 2, 0)[0] | walked(["de"], 2, 0)[0]
+    together, seen = walked(["uk", "de"], 2, headstart)
+    assert together == alone
+    assert len(alone) == 14
+    if headstart < 3:  # 7 SKUs, and up to where the other stood once more
+        assert seen <= 7 + 2 * headstart + 1
 
 
 def test_an_answer_to_another_revision_counts_for_nothing() -> None:

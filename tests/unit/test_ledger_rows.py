@@ -55,7 +55,7 @@ class Kept:
     def row(self, day: str, region: str, close_ms: int) -> Row | None:
         """A row as the rows of the worker give it."""
         lines = self.product.state.reservations.lines
-        found = ledger_of(SKU, self.rows, lines, self.rules(close_ms), region)
+        found = ledger_of(SKU, self.rows, lines, self.rules(close_ms), [region])
         row = row_of(found, region, date.fromisoformat(day).toordinal(), 1, Status.FINAL)
         if row is None:
             return None
