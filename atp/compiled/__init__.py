@@ -23,15 +23,17 @@ DOMAIN = (
     "as_of", "availability", "daily_ledger", "damages", "decoding", "documents", "fold", "intake", "journal", "lags",
     "lateness", "ledger_account", "ledger_book", "ledger_days", "ledger_demand", "ledger_difference", "ledger_rows",
     "ledger_rules", "ledger_settle", "ledger_walk", "nodes", "policy", "receipts", "reconciliation", "record",
-    "reservations", "resolution", "routing", "series", "snapshots", "stock", "times", "totals", "truth",
+    "reservations", "resolution", "routing", "rows", "series", "snapshots", "stock", "times", "totals", "truth",
 )  # fmt: skip
 LANE = ("batch", "buffer", "kafka_reader", "keys", "linear", "marks", "pack", "rows", "spread", "table")
 AGENTS = ("availability", "intake", "lags", "ledger", "receipts", "reconciliation", "reservations", "stock")
+RETAIL = ("lines", "outbox", "papers", "time")  # what makes the facts of the demo beside the worker
 MODULES = (
     *(f"atp.domain.{name}" for name in DOMAIN),
     *(f"atp.lane.{name}" for name in LANE),
     "atp.fact_tally",
     *(f"agents.{name}" for name in AGENTS),
+    *(f"atp.sources.retail_{name}" for name in RETAIL),
 )
 
 
