@@ -37,7 +37,7 @@ START_S = 60.0
 NO_PROGRESS_S, SETTLE_S = 60.0, 20.0
 SHOWN_DIFFERENCES = 10
 # A day of the replay passes within a second: sweeps and day closes at their usual pace would be all that is done.
-FAST = {"ATP_SWEEP_KEYS_PER_S": "70", "ATP_CLOSED_AT_ONCE": "0", "ATP_COMMIT_INTERVAL_MS": "1000"}
+FAST = {"ATP_SWEEP_KEYS_PER_S": "140", "ATP_CLOSED_AT_ONCE": "0", "ATP_COMMIT_INTERVAL_MS": "1000"}
 
 
 class Options(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ from atp.topics import HEARTBEATS, NODES, POLICIES
 CHUNK, PACED_CHUNK = 500, 20
 AHEAD_FACTS = 100_000  # under way: what a worker reads ahead is memory, and lag
 LOOK_S = 0.05
+LINGER_MS = 100
 FLUSH_S = 60.0
 Comparable = dict[str, dict[str, Any]]
 
@@ -81,8 +82,12 @@ class Fold:
 
 
 def make_producer(config: dict[str, Any]) -> Producer:
-    """A producer that tells of failures only: a report for each of a million successes would cost seconds."""
-    return clients.make_producer(config, **{"delivery.report.only.error": True, "on_delivery": _failed})
+    """A producer that tells of failures only: a report for each of a million successes would cost seconds.
+
+    It lingers: full batches cost the broker and the workers, which share this machine, a fraction of small ones.
+    """
+    options = {"delivery.report.only.error": True, "on_delivery": _failed, "linger.ms": LINGER_MS}
+    return clients.make_producer(config, **options)
 
 
 def _failed(error: KafkaError | None, message: Message) -> None:

@@ -61,7 +61,7 @@ class Outbox:
         self._serial = 0
         self._heartbeats = heartbeats
         self._sequences = [0] * len(STREAMS)
-        self._totals: list[deque[tuple[int, dict[str, list[int]]]]] = [deque(maxlen=TOTALS_HOURS) for _ in STREAMS]
+        self._totals: list[deque[tuple[str, dict[str, list[int]]]]] = [deque(maxlen=TOTALS_HOURS) for _ in STREAMS]
 
     def add(self, recorded_ms: int, stream: int, kind: str, units: int, key: bytes, body: str) -> None:
         """Let a fact wait; `body` is its JSON object without `source_seq` and the closing brace."""
@@ -99,8 +99,9 @@ class Outbox:
         by_stream: defaultdict[int, dict[str, list[int]]] = defaultdict(dict)
         for (stream, topic), total in hour_totals.items():
             by_stream[stream][topic] = total
+        hour = wire_time(self._hour * HOUR_MS)
         for stream, totals in enumerate(self._totals):
-            totals.append((self._hour, by_stream.get(stream, {})))
+            totals.append((hour, by_stream.get(stream, {})))
         self._hour += 1
 
     def _beat(self) -> Iterator[Record]:
@@ -128,5 +129,5 @@ class Outbox:
         found: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
         for hour, topics in self._totals[stream]:
             for topic, total in topics.items():
-                found[topic][wire_time(hour * HOUR_MS)] = total
+                found[topic][hour] = total
         return found
