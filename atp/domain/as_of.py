@@ -32,7 +32,7 @@ def stock_at(
     node = rows.nodes.get((sku, name))
     if node is None:
         return dict.fromkeys(states, Range(0, 0))
-    journal = Journal((sku, name), node.tail, rows.indexes, rows.chunks)
+    journal = Journal((sku, name), node.tail, rows.indexes, rows.chunks, node.sealed)
     later, doubted = _since(node, journal, as_of_ms, ambiguity_ms)
     return {
         state: _quantity(node, state, as_of_ms, ambiguity_ms, later[state], doubted[state], journal)

@@ -74,7 +74,7 @@ class Admitted(msgspec.Struct, gc=False):
     time_ms: int
     recorded_ms: int
     stream_ms: int
-    recheck: bool = False  # dated before the latest snapshot: its comparison is made anew
+    recheck: bool = False  # what its SKU was compared with may look otherwise now: the comparison is made anew
 
 
 class Duplicate(msgspec.Struct, frozen=True):
@@ -152,7 +152,13 @@ def admit(
     elif seen is ORIGINAL:  # its source counts it as sent, once
         marks.put(fact.sku, identity.event, body, time_ms + horizons.journal_ms, head.stream_ms)
     heads[key] = head
-    return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, time_ms <= compared_ms)
+    recheck = time_ms <= compared_ms or (bool(head.drifts) and _may_end_drifts(fact))
+    return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, recheck)
+
+
+def _may_end_drifts(fact: Fact) -> bool:
+    """Whether a fact settles what a snapshot before it found: a line it says was open may have ended since."""
+    return type(fact) is Reservation
 
 
 def _future(time_ms: int, occurred_ms: int, recorded_ms: int, now_ms: int) -> Refusal:

@@ -47,17 +47,21 @@ class JournalIndex(msgspec.Struct, array_like=True):
 
 
 class Journal:
-    """The journal of one node: a view on its tail, its index and its chunks."""
+    """The journal of one node: a view on its tail, its index and its chunks.
 
-    __slots__ = ("_chunks", "_indexes", "_key", "tail")
+    `sealed`: whether there may be chunks. Of most nodes there are none, and none are looked for.
+    """
+
+    __slots__ = ("_chunks", "_indexes", "_key", "sealed", "tail")
 
     def __init__(
-        self, key: tuple[str, str], tail: list[Entry], indexes: Rows[JournalIndex], chunks: Rows[Chunk]
+        self, key: tuple[str, str], tail: list[Entry], indexes: Rows[JournalIndex], chunks: Rows[Chunk], sealed: bool
     ) -> None:
         self._key = key
         self.tail = tail
         self._indexes = indexes
         self._chunks = chunks
+        self.sealed = sealed
 
     def _chunk_key(self, number: int) -> tuple[str, str, str]:
         return (*self._key, f"{number:08x}")
@@ -65,6 +69,7 @@ class Journal:
     def seal(self, states: int) -> None:
         """Move the tail into a chunk of its own."""
         index = self._indexes.get(self._key) or JournalIndex()
+        self.sealed = True
         self._add(index, list(self.tail), states)
         self.tail.clear()
         small = [span for span in index.spans if not span.merged]
@@ -87,7 +92,7 @@ class Journal:
 
     def spans(self) -> list[ChunkSpan]:
         """The sealed chunks, oldest first sealed first."""
-        index = self._indexes.get(self._key)
+        index = self._indexes.get(self._key) if self.sealed else None
         return index.spans if index is not None else []
 
     def entries_of(self, span: ChunkSpan) -> list[Entry]:

@@ -194,9 +194,9 @@ class Book:
             dated = entry[1] != 0 and entry[0] >= documents_ms
             return dated or any(-near_ms <= entry[0] - edge <= near_ms for edge in edges)
 
-        journal = Journal((key[0], key[1]), row.tail, self._rows.indexes, self._rows.chunks)
+        journal = Journal((key[0], key[1]), row.tail, self._rows.indexes, self._rows.chunks, row.sealed)
         tail = [entry for entry in journal.between(-FOREVER_MS, FOREVER_MS) if movable(entry)]
-        return msgspec.structs.replace(row, tail=tail, counts=[])
+        return msgspec.structs.replace(row, tail=tail, counts=[], sealed=False)
 
     def overlay(self) -> Book:
         """A book that goes on from here without changing this one."""
@@ -287,7 +287,7 @@ class Book:
         row = self.nodes.get(key)
         if row is None:
             return ()
-        journal = Journal(key, row.tail, self._rows.indexes, self._rows.chunks)
+        journal = Journal(key, row.tail, self._rows.indexes, self._rows.chunks, row.sealed)
         for entry in journal.between(act.time_ms, act.time_ms):
             if entry[1] == act.tag:
                 return entry[2]

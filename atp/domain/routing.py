@@ -5,7 +5,7 @@
     Damage         damages → stock, ledger
     stock facts    stock, ledger (and reservations, where a ship names its line)
     Reservation    ledger, reservations
-    any of them    reconciliation, where it is dated before a snapshot that was compared
+    any of them    reconciliation, where it is dated before a snapshot that was compared, or may end a drift
 
 After them `availability` reckons every record of a SKU that was touched.
 """

@@ -77,11 +77,12 @@ class NodeStock(msgspec.Struct, array_like=True):
     counts: list[SellableCount] = []  # of sellable, in order: those of the window and the one before
     tail: list[Entry] = []
     clear_ms: int = NEVER_MS  # after this instant every effect is after, and clear of, every baseline
+    sealed: bool = True  # whether the journal may have chunks; of a row from before this was kept nobody knows
 
     @staticmethod
     def empty() -> NodeStock:
         """Nothing on hand, nothing ever counted."""
-        return NodeStock([0] * len(STATES), [None] * len(STATES))
+        return NodeStock([0] * len(STATES), [None] * len(STATES), sealed=False)
 
     def sellable_as_of_ms(self) -> int:
         """`as_of` of the latest count of sellable, or a time before all times."""
@@ -132,11 +133,12 @@ def apply(effect: StockEffect | StockCount, rows: StockRows, horizons: Horizons)
     """Place an effect or a count in the state of its node."""
     key = (effect.sku, effect.node)
     node = rows.nodes.get(key) or NodeStock.empty()
-    journal = Journal(key, node.tail, rows.indexes, rows.chunks)
+    journal = Journal(key, node.tail, rows.indexes, rows.chunks, node.sealed)
     if isinstance(effect, StockCount):
         note = _count(node, journal, effect, horizons)
     else:
         note = _effect(node, journal, effect, horizons)
+    node.sealed = journal.sealed
     rows.nodes[key] = node
     return note
 

@@ -13,7 +13,7 @@ def long_journal() -> tuple[Journal, dict[tuple[str, ...], JournalIndex], dict[t
     """A journal of many seals, entry by entry a millisecond apart, with the tables it lies in."""
     indexes: dict[tuple[str, ...], JournalIndex] = {}
     chunks: dict[tuple[str, ...], Chunk] = {}
-    journal = Journal(("sku", "node"), [], indexes, chunks)
+    journal = Journal(("sku", "node"), [], indexes, chunks, sealed=False)
     for seal in range(SEALS):
         journal.tail += [(seal * TAIL_ENTRIES + at, 7, (0, 1, 3, -1)) for at in range(TAIL_ENTRIES)]
         journal.seal(STATES)
@@ -46,7 +46,7 @@ def test_entries_are_found_and_dropped_in_merged_chunks() -> None:
 def test_emptied_chunks_leave_nothing_behind() -> None:
     """Chunks whose every entry was taken out are merged away; what was sealed last remains."""
     indexes: Rows[JournalIndex] = {}
-    journal = Journal(("sku", "node"), [], indexes, {})
+    journal = Journal(("sku", "node"), [], indexes, {}, sealed=False)
     for seal in range(MERGED_CHUNKS):
         journal.tail.append((seal, 7, (0, 1)))
         journal.seal(STATES)

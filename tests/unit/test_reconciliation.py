@@ -170,6 +170,16 @@ def test_a_line_that_ended_after_the_snapshot_is_no_drift() -> None:
     assert (report.keys, report.drifting_keys) == (1, 0)
 
 
+def test_a_line_that_ends_after_the_snapshot_drifts_no_more() -> None:
+    """The snapshot knew it ended; ours says so later, and is dated later: it is the same as if it had come before."""
+    atp, wire = product(corrects=False)
+    atp.take_all([wire.reservation("R1/1", 1, "FIRM", NOON - 60 * MINUTE, open=4)])
+    atp.snapshot(OMS_SNAPSHOTS_TOPIC, [], NOON, source="oms")
+    assert "DRIFT" in atp.records()["uk"]["flags"]
+    atp.take_all([wire.reservation("R1/1", 2, "CLOSED", NOON + 5 * MINUTE, released=4)])
+    assert atp.records()["uk"]["flags"] == []
+
+
 def test_an_incomplete_snapshot_is_reported_as_one_and_nothing_counts_as_absent() -> None:
     """A row is missing: what came is compared, what did not come is not taken for 0."""
     atp, wire = product()
