@@ -30,6 +30,8 @@ class Probes:
         self.waiting: dict[str, deque[tuple[int, float]]] = defaultdict(deque)
         self.latencies_ms: list[float] = []
         self.sent = 0
+        # A record may be read before we hear where its fact lies: by key, up to where was read, and when.
+        self._read: dict[str, tuple[int, float]] = {}
 
     def watch(self, record: Record) -> Any:
         """A delivery callback that notes the offset, if this fact is a probe."""
@@ -39,18 +41,25 @@ class Probes:
         key, sent_s = f"{fact['sku']}|{fact['node'][:2]}", time.monotonic()
 
         def delivered(error: Any, message: Message) -> None:
-            if error is None:
-                self.sent += 1
+            if error is not None:
+                return
+            self.sent += 1
+            upto, at_s = self._read.get(key, (-1, 0.0))
+            if message.offset() <= upto:
+                self.latencies_ms.append((at_s - sent_s) * 1000)
+            else:
                 self.waiting[key].append((message.offset(), sent_s))
 
         return delivered
 
     def arrived(self, message: Message) -> None:
         """Close the probes this canonical record contains."""
-        waiting = self.waiting.get(message.key().decode())
-        if not waiting or not message.value():
+        key = message.key().decode()
+        if not message.value():
             return
         now_s, upto = time.monotonic(), json.loads(message.value())["inputs"].get(STOCK_TOPIC, -1)
+        self._read[key] = upto, now_s
+        waiting = self.waiting.get(key)
         while waiting and waiting[0][0] <= upto:
             self.latencies_ms.append((now_s - waiting.popleft()[1]) * 1000)
 

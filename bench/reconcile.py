@@ -185,18 +185,19 @@ def measure(bootstrap: str, shop: Shop, options: argparse.Namespace) -> dict[str
     until_s = time.monotonic() + options.seconds
     drive(shop, alone, consumer, options.rate, lambda: time.monotonic() > until_s, iter(()))
     found: list[dict[str, Any]] = []
-    started_s, as_of = time.monotonic(), now_text()
+    started_s, as_of, took_s = time.monotonic(), now_text(), 0.0
     truth = {key: UNITS - sold for key, sold in shop.sold.items()}
 
     def judged() -> bool:
+        nonlocal took_s
         message = verdicts.poll(0)
         if message is not None and not message.error():
             found.append(json.loads(message.value()))
-        assert time.monotonic() < started_s + VERDICT_LIMIT_S, "no verdict came"
+        took_s = time.monotonic() - started_s
+        assert took_s < VERDICT_LIMIT_S, "no verdict came"
         return len(found) >= 2
 
     drive(shop, beside, consumer, options.rate, judged, shop.snapshot(as_of, truth))
-    took_s = time.monotonic() - started_s
     consumer.close()
     verdicts.close()
     return {
