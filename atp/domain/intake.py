@@ -152,13 +152,9 @@ def admit(
     elif seen is ORIGINAL:  # its source counts it as sent, once
         marks.put(fact.sku, identity.event, body, time_ms + horizons.journal_ms, head.stream_ms)
     heads[key] = head
-    recheck = time_ms <= compared_ms or (bool(head.drifts) and _may_end_drifts(fact))
+    # a line that drifts, as it is open with us and not in the snapshot, may have ended since: whatever came first
+    recheck = time_ms <= compared_ms or (type(fact) is Reservation and bool(head.drifts))
     return seen or Admitted(fact, time_ms, recorded_ms, head.stream_ms, recheck)
-
-
-def _may_end_drifts(fact: Fact) -> bool:
-    """Whether a fact settles what a snapshot before it found: a line it says was open may have ended since."""
-    return type(fact) is Reservation
 
 
 def _future(time_ms: int, occurred_ms: int, recorded_ms: int, now_ms: int) -> Refusal:

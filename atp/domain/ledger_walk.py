@@ -50,6 +50,10 @@ class Walk(msgspec.Struct, array_like=True):
         """Whether it is what is asked for."""
         return self.done and self.revision >= day.revision
 
+    def passed(self, sku: str) -> bool:
+        """Whether the walk has come past a SKU, in the order of the store."""
+        return self.done or sku.encode() <= self.cursor.encode()
+
     def add(self, figures: list[int], sign: int) -> None:
         """Put a row into the sums, or take it out."""
         self.rows += sign
@@ -130,9 +134,8 @@ def _keep(admitted: Admitted, book: WalkBook, ledger: Ledger) -> bool:
     known = ledger.late.get((sku,)) or Published()
     for key, walk in book.walks.items():
         if admitted.time_ms < walk.end_ms and key not in known.rows:
-            walked = walk.done or sku.encode() <= walk.cursor.encode()
             rules = rules_of(ledger.world, ledger.horizons, walk.end_ms)
-            row = ledger.row(sku, key, walk.revision, Status.OPEN, rules) if walked else None
+            row = ledger.row(sku, key, walk.revision, Status.OPEN, rules) if walk.passed(sku) else None
             known.rows[key] = figures_of(row)
             walk.late += 1
             changed = True
@@ -162,22 +165,22 @@ def advance(
     for day in sorted(asked, key=key_of):
         walk = book.walks.get(key_of(day)) or Walk(day.revision, _end_ms(day, ledger))
         if not walk.answers(day) and _all_came(day, ledger, passed, walk.end_ms):
-            book.walks[key_of(day)] = walk
             going.append((day, walk))
     if going:
-        _go_on(going, ledger, page, limit, portion)
+        worked = _go_on(going, ledger, page, limit, portion)
+        book.walks.update({key_of(day): walk for day, walk in worked})
     if portion.partials or portion.more:
         _forget(book)
         ledger.keep(book)
     return portion
 
 
-def _go_on(going: list[Going], ledger: Ledger, page: Page, limit: int, portion: Portion) -> None:
+def _go_on(going: list[Going], ledger: Ledger, page: Page, limit: int, portion: Portion) -> list[Going]:
     """The next piece of the first date, and of those that go with it; after the last one, its sums."""
-    first = going[0]
-    worked = [first]
-    if first[1].done:
-        _again(*first, ledger, limit, portion)
+    day, walk = going[0]
+    if walk.done:
+        _again(day, walk, ledger, limit, portion)
+        worked = [(day, walk)]
     else:
         worked = _walk(going, ledger, page, limit, portion)
     for day, walk in worked:
@@ -193,6 +196,7 @@ def _go_on(going: list[Going], ledger: Ledger, page: Page, limit: int, portion: 
                 )
             )
     portion.more = not all(walk.answers(day) for day, walk in going)
+    return worked
 
 
 def _end_ms(day: LedgerDay, ledger: Ledger) -> int:
@@ -238,10 +242,8 @@ def _walk(going: list[Going], ledger: Ledger, page: Page, limit: int, portion: P
     rules, regions = rules_of(ledger.world, ledger.horizons, end_ms), {day.region for day, _ in behind}
     # who does not walk for all regions must not reckon those of the others
     some = regions if not regions.issuperset(ledger.world.nodes.regions) else None
-    skus = page(behind[0][1].cursor, limit)
-    done = len(skus) < limit
-    if skus and ahead is not None and skus[-1].encode() > ahead.encode():
-        skus, done = [sku for sku in skus if sku.encode() <= ahead.encode()], False
+    following = page(behind[0][1].cursor, limit)
+    skus = [sku for sku in following if ahead is None or ahead.passed(sku)]
     for sku in skus:
         found = ledger.of(sku, rules, some)
         for day, walk in behind:
@@ -251,15 +253,15 @@ def _walk(going: list[Going], ledger: Ledger, page: Page, limit: int, portion: P
         if is_due(sku, ledger.rows, until_ms):
             settle(ledger.of(sku, rules) if some else found, ledger.rows, rules, until_ms)
     for _, walk in behind:
-        walk.cursor, walk.done = skus[-1] if skus else walk.cursor, done
+        walk.cursor, walk.done = skus[-1] if skus else walk.cursor, len(skus) == len(following) < limit
     return behind
 
 
-def _level(going: list[Going]) -> tuple[list[Going], str | None]:
-    """Those that lie furthest behind, side by side, and where the next one stands; None: they are all."""
-    cursors = sorted({walk.cursor for _, walk in going}, key=str.encode)
-    behind = [one for one in going if one[1].cursor == cursors[0]]
-    return behind, cursors[1] if len(cursors) > 1 else None
+def _level(going: list[Going]) -> tuple[list[Going], Walk | None]:
+    """Those that lie furthest behind, side by side, and the one that is next; None: they are all."""
+    ordered = sorted(going, key=lambda one: one[1].cursor.encode())
+    behind = [one for one in ordered if one[1].cursor == ordered[0][1].cursor]
+    return behind, ordered[len(behind)][1] if len(behind) < len(ordered) else None
 
 
 def _row(sku: str, found: SkuLedger, day: LedgerDay, walk: Walk, ledger: Ledger, portion: Portion) -> None:

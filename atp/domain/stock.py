@@ -138,7 +138,6 @@ def apply(effect: StockEffect | StockCount, rows: StockRows, horizons: Horizons)
         note = _count(node, journal, effect, horizons)
     else:
         note = _effect(node, journal, effect, horizons)
-    node.sealed = journal.sealed
     rows.nodes[key] = node
     return note
 
@@ -156,6 +155,7 @@ def _effect(node: NodeStock, journal: Journal, effect: StockEffect, horizons: Ho
     journal.tail.append(entry)
     if len(journal.tail) >= TAIL_ENTRIES:
         journal.seal(len(STATES))
+        node.sealed = True
         _prune(node, journal, effect.stream_ms - horizons.journal_ms, ambiguity_ms)
     return None if placed else Note.SUPERSEDED
 

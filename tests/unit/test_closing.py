@@ -118,6 +118,12 @@ def adjusted(wire: Wire, at: float, delta: int, recorded: float | None = None) -
     return wire.stock("adjusted", hours(at), recorded=told, node="N1", state="sellable", delta=delta, reason="found")
 
 
+def asked_for(region: str, day: date) -> LedgerDay:
+    """A date whose rows a region's task wants."""
+    told = {"revision": 1, "status": Status.FINAL, "stand": Stand.CLOSING, "asked_at": stamp(hours(31))}
+    return LedgerDay(region=region, business_date=day, **told)
+
+
 def statuses(days: list[LedgerDay]) -> list[tuple[str, int, str]]:
     """(date, revision, status)"""
     return [(day.business_date.isoformat(), day.revision, day.status.value) for day in days]
@@ -248,10 +254,7 @@ def test_a_region_far_behind_another_is_restated_all_the_same() -> None:
     company.take([adjusted(wire, 10, 5)])
     company.alive(hours(25))
     company.tick(hours(31))
-    ahead = LedgerDay(
-        region="de", business_date=DAY + timedelta(days=60), revision=1, status=Status.FINAL, stand=Stand.CLOSING,
-        asked_at=stamp(hours(31)),
-    )  # fmt: skip
+    ahead = asked_for("de", DAY + timedelta(days=60))
     assert advance([ahead], company.ledger, lambda *_: 2**50, company.page, 100).partials
     company.take([adjusted(wire, 18, -4, recorded=24.5)])
     company.alive(hours(49))
@@ -279,13 +282,7 @@ def walked(regions: list[str], limit: int, headstart: int) -> tuple[dict[tuple[s
         seen += len(found)
         return found
 
-    asked = [
-        LedgerDay(
-            region=region, business_date=DAY, revision=1, status=Status.FINAL, stand=Stand.CLOSING,
-            asked_at=stamp(hours(31)),
-        )
-        for region in regions
-    ]  # fmt: skip
+    asked = [asked_for(region, DAY) for region in regions]
     rows: dict[tuple[str, str], Any] = {}
     answered: list[str] = []
     for number in range(30):
